@@ -1,0 +1,112 @@
+"""The transport port: a request goes out, a status comes back at once, the body comes by callback."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where connections go. Equal origins share a pool.
+
+    Args:
+        scheme: "http", "https" or "unix".
+        host: name or address; for "unix" the socket's path.
+        port: 0 for "unix".
+        allow_private: False refuses private and loopback addresses. Link-local and metadata addresses
+            are refused always, judged by the address really connected to.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    allow_private: bool = True
+
+    @property
+    def host_header(self) -> bytes:
+        """The value of the Host header: the port only where it is not the scheme's own."""
+        if self.scheme == "unix":
+            return b"localhost"
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        if self.port == (443 if self.scheme == "https" else 80):
+            return name.encode("idna") if not name.isascii() else name.encode()
+        return f"{name}:{self.port}".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. `first_token_s` bounds the wait for the head and, for streams, for the first event with content."""
+
+    connect_s: float = 3.0
+    first_token_s: float = 60.0
+    idle_s: float = 60.0
+    total_s: float = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """One HTTP request, ready to go; `target` is the path with its query, `headers` are complete but for
+    Host, Content-Length and Connection, which the transport adds."""
+
+    origin: Origin
+    method: str
+    target: str
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes = b""
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+
+class Sink(Protocol):
+    """Receives a response's body, in order: any number of `data`, then exactly one of `end` or `fail`.
+
+    Called from the event loop, never awaited, never after `UpstreamResponse.abort()`.
+    """
+
+    def data(self, chunk: bytes) -> None:
+        """The next bytes of the body, without transfer coding."""
+
+    def end(self) -> None:
+        """The body is complete by its framing."""
+
+    def fail(self, error: Exception) -> None:
+        """The connection broke, or the framing was violated, before the body was complete."""
+
+
+class UpstreamResponse(Protocol):
+    """A response whose head has come. The body is held back (reading paused past 64 KiB) until `attach`."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    """Lower-case names."""
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first header of this lower-case name."""
+
+    def attach(self, sink: Sink) -> None:
+        """Deliver the body, what was held included, to `sink` from now on. At most once."""
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body, instead of `attach`. Raises `AttemptFailed` (bad_response past `limit` bytes or on
+        broken framing, timeout when `idle_s` passes without a byte)."""
+
+    def pause(self) -> None:
+        """Stop reading from the socket (a slow client). Idempotent."""
+
+    def resume(self) -> None:
+        """Read on. Idempotent."""
+
+    def abort(self) -> None:
+        """Close the connection unless the body is complete. Idempotent; silences the sink."""
+
+
+class Transport(Protocol):
+    """Sends requests. Raises `AttemptFailed` with `connect`, `timeout` or `bad_response`."""
+
+    async def send(self, request: UpstreamRequest) -> UpstreamResponse:
+        """Connect (or take a pooled connection), send, and wait for the response's head.
+
+        Cancelling the call closes its connection. 1xx answers are skipped; redirects are not followed."""
+
+    async def aclose(self) -> None:
+        """Close every connection."""
