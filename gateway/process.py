@@ -1,0 +1,95 @@
+"""What every child of the supervisor does first: read its argv, tie its life to its parent's, report.
+
+Standard library only. An entry point calls `parse_child_args` and `die_with_parent`, opens what it serves,
+then calls `watch_lifeline` and `report_ready`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+@dataclass(frozen=True)
+class ChildArgs:
+    """What the supervisor tells a child: where to work, and the file descriptors it inherits.
+
+    Args:
+        runtime: the directory of this gateway's run (`active.yaml`, `control.sock`).
+        ready_fd: write end of a pipe; `report_ready` uses it once.
+        lifeline_fd: read end of a pipe that ends when the supervisor dies.
+        listen_fd: a bound, listening, non-blocking TCP socket; None for a child that has none.
+        config_path: the configuration file as the operator named it, absolute.
+        index: which worker of the pool, from 0.
+        socket: path of a unix socket the child makes itself (the demo upstream).
+    """
+
+    runtime: Path
+    ready_fd: int
+    lifeline_fd: int
+    listen_fd: int | None = None
+    config_path: Path | None = None
+    index: int = 0
+    socket: str | None = None
+
+
+def parse_child_args(argv: list[str] | None = None) -> ChildArgs:
+    """Read a child's command line (`sys.argv` by default). Exits with 2 when it cannot be read."""
+    parser = argparse.ArgumentParser(description="A part of Tunegate; started by `tunegate serve`.")
+    parser.add_argument("--runtime", type=Path, required=True)
+    parser.add_argument("--ready-fd", type=int, required=True)
+    parser.add_argument("--lifeline-fd", type=int, required=True)
+    parser.add_argument("--listen-fd", type=int)
+    parser.add_argument("--config-path", type=Path)
+    parser.add_argument("--index", type=int, default=0)
+    parser.add_argument("--socket")
+    return ChildArgs(**vars(parser.parse_args(argv)))
+
+
+def parent_death_signal(number: int) -> None:
+    """Ask the kernel to send this process a signal when its parent dies. Does nothing but on Linux.
+
+    The request survives `exec` and is not inherited by children (prctl(2)).
+    """
+    if sys.platform == "linux" and _LIBC.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+
+
+def die_with_parent() -> None:
+    """Be killed when the supervisor dies, at the latest when `watch_lifeline` sees it."""
+    parent = os.getppid()
+    parent_death_signal(signal.SIGKILL)
+    if os.getppid() != parent:  # it died between the two lines, so no signal will come
+        os._exit(1)
+
+
+def report_ready(args: ChildArgs, notes: Sequence[str] = ()) -> None:
+    """Tell the supervisor that this child serves; it prints `notes`, one line each. Call it once."""
+    lines = [f"note: {' '.join(note.splitlines())}\n" for note in notes]
+    with os.fdopen(args.ready_fd, "w", encoding="utf-8") as pipe:
+        pipe.writelines([*lines, "ready\n"])
+
+
+def watch_lifeline(loop: asyncio.AbstractEventLoop, args: ChildArgs, on_eof: Callable[[], None]) -> None:
+    """Call `on_eof` once from `loop` when the supervisor is gone, also if it was gone before this call."""
+
+    def readable() -> None:
+        if os.read(args.lifeline_fd, 1):
+            return  # nobody writes here; only the end means something
+        loop.remove_reader(args.lifeline_fd)
+        on_eof()
+
+    loop.add_reader(args.lifeline_fd, readable)
+
+
+# Loaded once, at import: the supervisor calls it between fork and exec, where loading would not be safe.
+_LIBC = ctypes.CDLL(None, use_errno=True)
