@@ -1,0 +1,109 @@
+"""One connection: bytes out, replies back in the order of the calls."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, cast
+
+import hiredis
+
+from gateway.store.errors import StoreAway, StoreReplyError
+
+Waiter = tuple[asyncio.Future[Any], float]
+"""A call that waits for its reply, and the time by the wire's clock when it gives up."""
+
+_MORE = object()  # what the reader says when it needs more bytes; a reply is never this object
+
+
+class WireOwner(Protocol):
+    """Who wants to know how the connection does."""
+
+    def answered(self) -> None:
+        """At least one call that was still waited for has its reply."""
+
+    def refused(self, error: StoreReplyError) -> None:
+        """The server is there but serves nobody yet."""
+
+    def lost(self, why: str) -> None:
+        """The connection is gone; its calls have been failed."""
+
+
+class Wire(asyncio.Protocol):
+    """A connection of the Redis protocol.
+
+    A call that nobody waits for any more (timed out, cancelled) keeps its place in `waiters`, so that its
+    late reply is dropped and all others still meet their own calls.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.waiters: deque[Waiter] = deque()
+        self.heard_at = clock()
+        self.is_closed = False
+        self.owner: WireOwner | None = None
+        self.gone = asyncio.Event()
+        self._clock = clock
+        self._transport: asyncio.Transport
+        self._reader = hiredis.Reader(replyError=StoreReplyError, notEnoughData=_MORE)
+
+    def send(self, packed: Sequence[bytes], waiters: Sequence[Waiter]) -> None:
+        """Write all commands at once; `waiters` has one entry for each."""
+        self.waiters.extend(waiters)
+        self._transport.write(packed[0] if len(packed) == 1 else b"".join(packed))
+
+    def close(self, why: str) -> None:
+        """Drop the connection now and fail what is in flight with `StoreAway(why)`. Idempotent."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        self._transport.abort()
+        for future, _ in self.waiters:
+            if not future.done():
+                future.set_exception(StoreAway(why))
+        self.waiters.clear()
+        if self.owner is not None:
+            self.owner.lost(why)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Part of `asyncio.Protocol`."""
+        self._transport = cast("asyncio.Transport", transport)
+        sock: socket.socket | None = transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX:
+            # An idle connection that a firewall forgot is found by the kernel, not by the next caller.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def data_received(self, data: bytes) -> None:
+        """Part of `asyncio.Protocol`."""
+        self.heard_at = self._clock()
+        reader = self._reader
+        next_waiter = self.waiters.popleft
+        was_answered = False
+        try:
+            reader.feed(data)
+            reply = reader.gets()
+            while reply is not _MORE:
+                future = next_waiter()[0]
+                if not future.done():
+                    if type(reply) is not StoreReplyError:
+                        future.set_result(reply)
+                        was_answered = True
+                    else:
+                        future.set_exception(reply)
+                        if reply.code != "LOADING":
+                            was_answered = True
+                        elif self.owner is not None:
+                            self.owner.refused(reply)
+                reply = reader.gets()
+        except hiredis.ProtocolError:
+            self.close("the server does not speak the Redis protocol")
+        except IndexError:
+            self.close("the server sent a reply that no call asked for")
+        if was_answered and self.owner is not None:
+            self.owner.answered()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Part of `asyncio.Protocol`."""
+        self.close(f"the connection was lost{f' ({exc})' if exc else ''}; the call may have run")
+        self.gone.set()
