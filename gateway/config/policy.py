@@ -1,0 +1,104 @@
+"""Blocks that hold for the whole gateway: reload, ledger, limits, cache, prices, a lost store."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gateway.config.fields import Amount, Count, Flag, Grace, Model, Number
+
+
+class ReloadSettings(Model):
+    """When the file is read again."""
+
+    watch: Flag = Field(
+        default=True, description="Reload when the file changes; a bad file leaves the old one serving."
+    )
+
+
+class LedgerSettings(Model):
+    """The settled records of usage."""
+
+    retention_days: Count = Field(default=90, description="Days a record is kept; a quarter, for its bill.")
+
+
+UNLIMITED = 1_000_000_000
+"""A limit of this or more is none; so is null."""
+
+
+class KeyLimitSettings(Model):
+    """Limits of one virtual key; null or a thousand million and more = unlimited, 0 = refuse."""
+
+    rpm: Amount | None = Field(default=600, description="Requests per minute; ten a second.")
+    tpm: Amount | None = Field(default=1_000_000, description="Tokens per minute, prompt and completion.")
+    concurrency: Amount | None = Field(default=100, description="Calls in flight at once.")
+
+
+class LimitSettings(Model):
+    """Limits of keys that name none."""
+
+    default: KeyLimitSettings = Field(default_factory=KeyLimitSettings, description="Per key.")
+    assumed_output_tokens: Count = Field(
+        default=512, description="Tokens held for an answer whose caller gives no cap; a typical long one."
+    )
+
+
+class CacheSettings(Model):
+    """The response cache."""
+
+    enabled: Flag = Field(
+        default=False, description="Keep and replay answers; off, as a stale answer surprises."
+    )
+    ttl_s: Count = Field(default=3600, description="Seconds an answer is kept.")
+    max_entry_bytes: Count = Field(default=1_048_576, description="Largest answer kept, in bytes.")
+    nondeterministic: Flag = Field(
+        default=False,
+        description="Keep answers of calls that ask for variety too (temperature above 0, no seed).",
+    )
+    replay_pace_ms: Grace = Field(
+        default=0, description="Milliseconds between events of a replayed stream; 0 = at once."
+    )
+
+
+class CacheOverrides(Model):
+    """Cache settings of one alias; null = those of `cache`."""
+
+    enabled: Flag | None = Field(default=None, description="Keep and replay answers.")
+    ttl_s: Count | None = Field(default=None, description="Seconds an answer is kept.")
+    max_entry_bytes: Count | None = Field(default=None, description="Largest answer kept, in bytes.")
+    nondeterministic: Flag | None = Field(
+        default=None, description="Keep answers of calls that ask for variety too."
+    )
+    replay_pace_ms: Grace | None = Field(
+        default=None, description="Milliseconds between events of a replayed stream."
+    )
+
+
+Dollars = Annotated[Number, Field(ge=0)]
+
+
+class PriceSettings(Model):
+    """US dollars per million tokens."""
+
+    input: Dollars = Field(description="USD per million prompt tokens.")
+    cached_input: Dollars | None = Field(
+        default=None, description="USD per million cached ones; null = as `input`."
+    )
+    output: Dollars = Field(description="USD per million completion tokens.")
+
+
+Policy = Literal["open", "closed", "local"]
+
+
+class StoreFailureSettings(Model):
+    """What holds while the store is away.
+
+    `open` lets calls pass, `closed` refuses them, `local` counts in each process.
+    """
+
+    limits: Policy = Field(
+        default="local", description="The limit is divided by the live processes last seen, at least 1."
+    )
+    budgets: Policy = Field(default="closed", description="Money cannot be counted without the store.")
+    cache: Policy = Field(default="open", description="A call without the cache only costs more.")

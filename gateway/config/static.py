@@ -1,0 +1,145 @@
+"""Settings that need a restart: listeners, processes and the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, ValidationInfo
+
+from gateway.config.fields import Amount, Count, Flag, Grace, Model, Port, Seconds, Whole
+
+
+def _from_file(path: Path, info: ValidationInfo) -> Path:
+    base = (info.context or {}).get("base")
+    return (Path(base) / path).resolve() if base is not None else path
+
+
+def _is_host(host: str) -> str:
+    if not host or not host.isprintable() or any(sign in host for sign in " /@[]"):
+        raise ValueError("a host name or an address, without scheme, port or brackets")
+    return host
+
+
+FilePath = Annotated[Path, AfterValidator(_from_file)]
+Host = Annotated[str, AfterValidator(_is_host)]
+
+
+class ServerSettings(Model):
+    """The data plane: where it listens, how many processes serve it, what a request may cost them."""
+
+    host: Host = Field(
+        default="127.0.0.1",
+        description="Address to listen on; loopback unless said otherwise, so nothing is open by accident.",
+    )
+    port: Port = Field(default=8080, description="TCP port of `/v1`; 0 = the kernel chooses.")
+    workers: Annotated[Whole, Field(ge=1, le=1024)] = Field(
+        default=1,
+        description="Data-plane processes; one per core is the most that helps. 1 keeps the memory of a "
+        "small machine.",
+    )
+    max_body_bytes: Count = Field(
+        default=10_485_760,
+        description="Largest request body, in bytes; 10 MiB holds a long chat with images inside.",
+    )
+    max_json_depth: Annotated[Whole, Field(ge=1, le=500)] = Field(
+        default=64,
+        description="Deepest nesting of a request body; real tool schemas stay below 20, parsers suffer "
+        "from about 1000.",
+    )
+    max_response_bytes: Count = Field(
+        default=67_108_864,
+        description="Largest JSON reply of an upstream, in bytes, as it is read whole; 64 MiB holds a "
+        "page of embeddings.",
+    )
+    keepalive_comment_s: Seconds = Field(
+        default=15,
+        description="Seconds of silence after which a stream gets a comment; proxies commonly cut at 60.",
+    )
+    write_stall_s: Seconds = Field(
+        default=30, description="Seconds a client may leave its stream unread before the call is ended."
+    )
+    header_timeout_s: Seconds = Field(
+        default=10, description="Seconds for a request's head to arrive; longer is a slow-loris attack."
+    )
+    body_timeout_s: Seconds = Field(
+        default=30, description="Seconds for a request's body to arrive; 10 MiB at 3 Mbit/s."
+    )
+    drain_grace_s: Grace = Field(
+        default=5,
+        description="Seconds between `readyz` turning 503 and the refusal of new calls, for load "
+        "balancers to notice.",
+    )
+    drain_timeout_s: Grace = Field(
+        default=300,
+        description="Seconds that running streams get to finish while draining; long answers take minutes.",
+    )
+
+
+class AdminSettings(Model):
+    """The control plane: administration and metrics."""
+
+    host: Host = Field(
+        default="127.0.0.1",
+        description="Address to listen on; loopback, since whoever reaches it with the admin key owns the "
+        "gateway.",
+    )
+    port: Port = Field(default=8081, description="TCP port; 0 = the kernel chooses.")
+    metrics_auth: Flag = Field(
+        default=False,
+        description="Ask for the admin key at `/metrics` too; off, as scrapers rarely carry keys and "
+        "labels hold no user input.",
+    )
+
+
+class StoreSettings(Model):
+    """The Redis-protocol store of keys, limits, usage and aliases."""
+
+    url: str = Field(
+        default="embedded",
+        repr=False,
+        description="`embedded` (a Valkey server of the gateway's own), or `redis://`, `rediss://`, "
+        "`unix://`; `redis+cluster://h1:p,h2:p` and `redis+sentinel://h1:p,h2:p/service` are "
+        "reserved.",
+    )
+    data_dir: FilePath = Field(
+        default=Path("data"),
+        description="Folder of the embedded server's files and of the settlement journal, relative to "
+        "this file.",
+    )
+    durability: Literal["always", "everysec"] = Field(
+        default="always",
+        description="When the embedded server's append-only file reaches the disk: `always` before an "
+        "answer, as money is counted there; `everysec` may lose one second.",
+    )
+    timeout_ms: Count = Field(
+        default=100,
+        description="Milliseconds for any call on the hot path; a breaker opens after five failures in a "
+        "row.",
+    )
+    settle_timeout_ms: Count = Field(
+        default=250,
+        description="Milliseconds for a settlement, then it goes to the journal; above `timeout_ms`, as a "
+        "lost one costs more.",
+    )
+    wait_replicas: Amount = Field(
+        default=0,
+        description="Replicas that must hold a settlement before it counts as stored; 0, as the embedded "
+        "server has none.",
+    )
+    cache_url: str | None = Field(
+        default=None, repr=False, description="A second server for the response cache; null = the same store."
+    )
+
+    @property
+    def embedded(self) -> bool:
+        """True where the gateway starts its own server."""
+        return self.url == "embedded"
+
+
+class StaticSettings(Model):
+    """What a reload does not change: a new value waits for a restart."""
+
+    server: ServerSettings = Field(default_factory=ServerSettings, description="The data plane.")
+    admin: AdminSettings = Field(default_factory=AdminSettings, description="The control plane.")
+    store: StoreSettings = Field(default_factory=StoreSettings, description="The store.")

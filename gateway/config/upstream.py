@@ -1,0 +1,217 @@
+"""One upstream: where it is, what it holds, which models it serves and how it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Discriminator, Field, SecretStr, Tag
+
+from gateway.config.fields import (
+    ApiKey,
+    Count,
+    Day,
+    Flag,
+    HeaderName,
+    HeaderText,
+    JsonObject,
+    Model,
+    ModelName,
+    Number,
+    Seconds,
+    SecretHeaderText,
+)
+from gateway.config.urls import is_base_url
+
+PROTECTED_FIELDS = ("messages", "model", "stream")
+"""Body fields that belong to the caller or to routing; no default, rewrite or adapter touches them."""
+
+
+class TimeoutOverrides(Model):
+    """Timeouts of one alias, in seconds; null = the upstream's own."""
+
+    connect_s: Seconds | None = Field(default=None, description="Seconds to connect, TLS included.")
+    first_token_s: Seconds | None = Field(
+        default=None, description="Seconds until the first event with content."
+    )
+    idle_s: Seconds | None = Field(default=None, description="Seconds between two pieces of an answer.")
+    total_s: Seconds | None = Field(default=None, description="Seconds for the whole call.")
+
+    @property
+    def given(self) -> dict[str, float]:
+        """Only what is set, by name."""
+        return {name: value for name, value in self if value is not None}
+
+
+class TimeoutSettings(Model):
+    """How long an upstream may take, in seconds."""
+
+    connect_s: Seconds = Field(
+        default=3,
+        description="Seconds to connect, TLS included; a healthy host answers within one, a lost packet "
+        "costs another.",
+    )
+    first_token_s: Seconds = Field(
+        default=60,
+        description="Seconds until the head of a reply and, for streams, the first event with content; a "
+        "cold fine-tune loads for most of it.",
+    )
+    idle_s: Seconds = Field(
+        default=60, description="Seconds between two pieces of an answer; reasoning models pause."
+    )
+    total_s: Seconds = Field(
+        default=900, description="Seconds for the whole call; the longest answers take about ten minutes."
+    )
+
+    def overridden_by(self, overrides: TimeoutOverrides | None) -> Self:
+        """These timeouts, with what `overrides` sets in their place."""
+        return self if overrides is None else self.model_copy(update=overrides.given)
+
+
+class ModelSettings(Model):
+    """A model that its upstream chooses by fields of the body, such as a LoRA adapter."""
+
+    set: JsonObject = Field(
+        default_factory=dict, description="Body fields that choose this model; they replace the caller's."
+    )
+
+
+def _kind_of_models(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "discover"
+    if isinstance(value, Mapping):
+        return "chosen"
+    return "listed" if isinstance(value, list | tuple) else None
+
+
+def _are_written_out(models: Mapping[str, ModelSettings | None]) -> Mapping[str, ModelSettings | None]:
+    if any("*" in model for model in models):
+        raise ValueError("ids chosen by body fields are written out, without *")
+    return models
+
+
+Models = Annotated[
+    Annotated[Literal["discover"], Tag("discover")]
+    | Annotated[tuple[ModelName, ...], Tag("listed")]
+    | Annotated[Mapping[ModelName, ModelSettings | None], AfterValidator(_are_written_out), Tag("chosen")],
+    Discriminator(
+        _kind_of_models,
+        custom_error_type="shape",
+        custom_error_message='write a list of ids and globs, "discover", a mapping of ids, or null',
+    ),
+]
+
+
+def _is_org(value: str) -> str:
+    if not value or ":" in value or not value.isprintable() or any(letter.isspace() for letter in value):
+        raise ValueError('an org segment is the third part of an ft: id, without ":"; "*" is all of them')
+    return value
+
+
+class UpstreamSettings(Model):
+    """A remote service that serves models."""
+
+    kind: Literal["openai", "azure", "litellm", "demo"] = Field(
+        default="openai",
+        description="`openai` is any endpoint compatible with the official API; `demo` is the simulated "
+        "one inside Tunegate.",
+    )
+    base_url: Annotated[str, AfterValidator(is_base_url)] | None = Field(
+        default=None,
+        description="Where its API begins, such as `https://api.openai.com/v1`; needed by every kind but "
+        "`demo`.",
+    )
+    api_keys: tuple[ApiKey, ...] = Field(
+        default=(),
+        description="Credentials, given as `${VAR}`; more than one take turns. Absent or `[]` = no "
+        "Authorization is sent; all entries empty = this upstream is disabled.",
+    )
+    organization: HeaderText | None = Field(default=None, description="Sent as `openai-organization`.")
+    project: HeaderText | None = Field(default=None, description="Sent as `openai-project`.")
+    owns: tuple[Annotated[str, AfterValidator(_is_org)], ...] = Field(
+        default=(),
+        description='Org segments of `ft:` ids that this account serves; `["*"]` all, `[]` base models '
+        "only. Empty, since a fine-tune sent to an account without it is a 404 that costs a "
+        "round trip.",
+    )
+    training: Flag = Field(
+        default=False,
+        description="Files, uploads, fine-tuning jobs and batches go here; at most one upstream.",
+    )
+    models: Models | None = Field(
+        default=None,
+        description='null = any id | list of ids or globs | "discover" = its own `GET /models`, refreshed '
+        "| mapping of ids to `{set: {field: value}}` for models chosen by fields of the body. "
+        "`ft:` ids go by `owns` alone.",
+    )
+    stream_usage: Flag = Field(
+        default=True,
+        description="It accepts `stream_options.include_usage`; older relays refuse it with 400.",
+    )
+    timeouts: TimeoutSettings = Field(default_factory=TimeoutSettings, description="How long it may take.")
+    max_concurrency: Count = Field(default=1000, description="Calls in flight at once, per process.")
+    price_multiplier: Annotated[Number, Field(ge=0)] = Field(
+        default=1.0, description="Factor on the list price, for relays with a margin."
+    )
+    transport: Literal["http1", "httpx"] = Field(
+        default="http1",
+        description="`http1` is the fast path; `httpx` for egress proxies and HTTP/2-only hosts.",
+    )
+    allow_private: Flag = Field(
+        default=True,
+        description="false refuses private and loopback addresses at connect time; true, as model servers "
+        "commonly live there. Link-local and metadata addresses are refused always.",
+    )
+    quirks: Mapping[str, Any] = Field(
+        default_factory=dict, description="Differences of a compatible endpoint."
+    )
+    headers: Mapping[HeaderName, SecretHeaderText] = Field(
+        default_factory=dict,
+        description="Sent with every call; not Authorization, nor what belongs to one connection.",
+    )
+    shutdown_dates: Mapping[ModelName, Day | None] = Field(
+        default_factory=dict,
+        description="Id or glob: day it ends as `YYYY-MM-DD`, or null = none. Beats what the upstream "
+        "says, which beats the bundled table.",
+    )
+    deployments: Mapping[ModelName, str] = Field(
+        default_factory=dict, description="Kind `azure`: deployment that serves each model id."
+    )
+    api_version: str | None = Field(
+        default=None, description="Kind `azure`: version of its API; null = the v1 surface."
+    )
+
+    @property
+    def credentials(self) -> tuple[SecretStr, ...]:
+        """The keys that are not empty, in order.
+
+        Empty also where the upstream is `anonymous`: it is called without Authorization, as one credential.
+        """
+        return tuple(key for key in self.api_keys if key.get_secret_value())
+
+    @property
+    def anonymous(self) -> bool:
+        """True where no Authorization is sent: `api_keys` is absent or an empty list."""
+        return not self.api_keys
+
+    @property
+    def enabled(self) -> bool:
+        """False where keys are listed but every one of them is empty."""
+        return self.anonymous or bool(self.credentials)
+
+    @property
+    def discovers(self) -> bool:
+        """True where its own `GET /models` says what it serves."""
+        return self.models == "discover"
+
+    @property
+    def listed(self) -> tuple[str, ...] | None:
+        """Ids and globs that the file lists for it; None where it serves any id, or discovers them."""
+        if self.models is None or isinstance(self.models, str):
+            return None
+        return tuple(self.models)
+
+    def adapter(self, model: str) -> Mapping[str, Any]:
+        """Body fields that choose `model` here; empty where its id alone does."""
+        chosen = self.models.get(model) if isinstance(self.models, Mapping) else None
+        return chosen.set if chosen is not None else {}
