@@ -74,10 +74,9 @@ class RouteNotAllowed(CallerError):
 class InvalidRequest(CallerError):
     """The request cannot be read; `param` names the field at fault, if one is."""
 
-    def __init__(self, message: str, param: str | None = None, code: str | None = None) -> None:
+    def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
         self.param = param
-        self.code = code
 
 
 class RequestTooLarge(CallerError):

@@ -14,6 +14,7 @@ from left to right, since a checkpoint adds a part at the right.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -51,7 +52,11 @@ class ModelId:
     @property
     def needs_owner(self) -> bool:
         """True for ids that belong to one organisation: only upstreams whose `owns` covers it may serve them."""
-        return self.kind is ModelKind.OFFICIAL
+        return self.text.startswith("ft:")
+
+    def is_owned_by(self, owns: Sequence[str]) -> bool:
+        """True where `owns`, an upstream's list of organisation segments ("*" is all), covers this id."""
+        return "*" in owns or (self.org is not None and self.org in owns)
 
 
 @lru_cache(maxsize=4096)

@@ -1,0 +1,69 @@
+"""A body made ready for one model at one upstream. Values the gateway does not touch stay bytes."""
+
+from __future__ import annotations
+
+from msgspec import Raw
+from msgspec.json import Decoder, Encoder
+
+from gateway.domain.call import Call
+from gateway.domain.plan import Candidate, Rewrite, Target
+
+_encode = Encoder().encode
+_fields = Decoder(dict[str, Raw]).decode
+_INCLUDE_USAGE = Raw(b'{"include_usage":true}')
+
+
+def body_for(call: Call, target: Target, candidate: Candidate, *, stream_usage: bool) -> bytes:
+    """The JSON body that asks `candidate` what the client asked of the alias.
+
+    Order: defaults of the alias where the client is silent, the rewrite, the fields that choose an
+    adapter, the model id, and the request for usage on streams.
+
+    Args:
+        call: what the client sent.
+        target: what the name means; its defaults hold whoever serves.
+        candidate: who is asked.
+        stream_usage: the upstream accepts `stream_options.include_usage`.
+    """
+    fields = dict(call.fields)
+    for name, value in target.defaults:
+        fields.setdefault(name, value)
+    if candidate.rewrite is not None:
+        _apply(candidate.rewrite, fields)
+    for name, value in candidate.adapter:
+        fields[name] = value
+    fields["model"] = Raw(_encode(candidate.model))
+    if call.stream:
+        if stream_usage:
+            fields["stream_options"] = _with_usage(fields.get("stream_options"))
+        else:
+            fields.pop("stream_options", None)
+    return _encode(fields)
+
+
+def _with_usage(options: Raw | None) -> Raw:
+    """Merge, never replace, the client's `stream_options`."""
+    if options is None or bytes(options) == b"null":
+        return _INCLUDE_USAGE
+    merged = _fields(options)
+    merged["include_usage"] = Raw(b"true")
+    return Raw(_encode(merged))
+
+
+def _apply(rewrite: Rewrite, fields: dict[str, Raw]) -> None:
+    for name in rewrite.drop:
+        fields.pop(name, None)
+    for old, new in rewrite.rename:
+        value = fields.pop(old, None)
+        if value is not None:
+            fields.setdefault(new, value)
+    for name, value in rewrite.set:
+        fields[name] = value
+    messages = fields.get("messages")
+    if rewrite.system_message is not None and messages is not None:
+        fields["messages"] = Raw(_in_front(rewrite.system_message, bytes(messages)))
+
+
+def _in_front(message: bytes, messages: bytes) -> bytes:
+    inside = messages[messages.index(b"[") + 1 :]
+    return b"[" + message + (b"," if inside.strip() != b"]" else b"") + inside

@@ -1,0 +1,46 @@
+"""What is known about a request so far; filled in step by step, read by headers, log and metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.domain.usage import Usage
+
+
+@dataclass(slots=True)
+class Facts:
+    """One request's facts. Times are readings of the loop's clock, in seconds.
+
+    Args:
+        request_id: made by the gateway for every request.
+        started_at: when the request's head was complete.
+        upstream_s: time spent waiting for upstreams until the answer's head left.
+        fallback: "none", or why the first target did not serve.
+        attempts: how many were made.
+        error_type: from the closed list of `telemetry/metrics.py`; None while all is well.
+    """
+
+    request_id: str
+    started_at: float
+    method: str = ""
+    path: str = ""
+    route: str = "other"
+    key_id: str | None = None
+    client_request_id: str | None = None
+    alias: str | None = None
+    release: str | None = None
+    requested: str | None = None
+    model: str | None = None
+    upstream: str | None = None
+    upstream_request_id: str | None = None
+    shutdown_date: str | None = None
+    stream: bool = False
+    attempts: int = 0
+    fallback: str | None = None
+    upstream_s: float = 0.0
+    head_at: float | None = None
+    first_token_at: float | None = None
+    status: int = 0
+    error_type: str | None = None
+    usage: Usage | None = None
+    ending: str | None = None

@@ -1,0 +1,110 @@
+"""Where a call may go: candidates, what is left out and why, and the ordered attempts.
+
+An *attempt* is one call of one upstream for one model. Attempts are tried in order until one commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from msgspec import Raw
+
+
+class Reason(StrEnum):
+    """Why a candidate is no attempt, in the words of `explain` and of `x-tunegate-fallback`."""
+
+    NOT_OWNED = "not_owned"
+    DISABLED = "disabled"
+    NOT_SERVED = "not_served"
+    CREDENTIAL_SET_ASIDE = "credential_set_aside"
+    PINNED_ELSEWHERE = "pinned_elsewhere"
+    NOT_ALLOWED = "not_allowed"
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """How a body changes for a model that wants it otherwise.
+
+    Applied in this order: `drop`, `rename` (old name to new), `set`, then the system prompt in front.
+    """
+
+    name: str
+    drop: tuple[str, ...] = ()
+    rename: tuple[tuple[str, str], ...] = ()
+    set: tuple[tuple[str, Raw], ...] = ()
+    system_message: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One model at one upstream.
+
+    Args:
+        step: 0 is what the alias points at, 1 and on are its fallbacks in order.
+        weight: share of the first choice within the step; None where the order is fixed.
+        credentials: how many the upstream has (an upstream without any counts as one, anonymous).
+        adapter: body fields that choose this model at an upstream that serves several behind one id.
+        skip: a reason known when the catalogue was made.
+        shutdown_date: "YYYY-MM-DD", the day the model ends at this upstream, where known.
+    """
+
+    upstream: str
+    model: str
+    step: int = 0
+    rewrite: Rewrite | None = None
+    weight: int | None = None
+    credentials: int = 1
+    adapter: tuple[tuple[str, Raw], ...] = ()
+    skip: Reason | None = None
+    detail: str = ""
+    shutdown_date: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A candidate that will not be tried, and why."""
+
+    candidate: Candidate
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A candidate that will be tried, with its credentials in the order they are used."""
+
+    candidate: Candidate
+    credentials: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Ordered attempts, the candidates left out, and why the first target will not serve, if it will not."""
+
+    attempts: tuple[Attempt, ...]
+    left_out: tuple[LeftOut, ...]
+    first_skipped: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a requested name means: where it may go, and what holds for the call whoever serves it.
+
+    Args:
+        name: as requested.
+        alias: the alias of that name, or None for a raw model id.
+        release: "support@3/stable", None for a raw id.
+        defaults: body fields filled in where the client is silent.
+        fallback_on: classes of failure that let the call move on.
+        timeouts: overrides of the upstream's, in seconds, by their configured names.
+    """
+
+    name: str
+    alias: str | None
+    release: str | None
+    candidates: tuple[Candidate, ...]
+    defaults: tuple[tuple[str, Raw], ...] = ()
+    fallback_on: frozenset[str] = frozenset()
+    timeouts: Mapping[str, float] | None = None

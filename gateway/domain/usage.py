@@ -1,0 +1,16 @@
+"""Token counts of one call, as the upstream reports them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens. `cached` and `cache_write` are parts of `prompt`, `reasoning` is a part of `completion`."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0

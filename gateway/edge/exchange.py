@@ -1,0 +1,190 @@
+"""One request and its reply: the body within bounds, a whole reply, or a stream written by callback."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from gateway.domain.errors import EncodedBody, RequestTooLarge, SlowBody
+
+if TYPE_CHECKING:
+    from gateway.edge.protocol import GatewayProtocol
+
+Headers = tuple[tuple[bytes, bytes], ...]
+_STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+_IDENTITY = (b"", b"identity")
+_E = TypeVar("_E", bound=Exception)
+
+
+class Reader(Protocol):
+    """Whoever feeds a stream and wants to know how its client does."""
+
+    def pause(self) -> None:
+        """The client reads too slowly."""
+
+    def resume(self) -> None:
+        """The client has caught up."""
+
+    def client_gone(self) -> None:
+        """The client left."""
+
+
+class Exchange(RequestResponseCycle):
+    """A request and its reply on one connection.
+
+    It is uvicorn's own request cycle (`receive` and `send` work), with what ASGI cannot say: bytes of a
+    stream go out from a callback, and a client that leaves or lags is told to `reader` at once.
+    """
+
+    protocol: GatewayProtocol
+    request_headers: Mapping[bytes, bytes]
+    started_at: float
+    status = 0
+    reader: Reader | None = None
+    too_large = False
+    _body_waiter: asyncio.Future[None] | None = None
+    _chunked = True
+
+    async def run_asgi(self, app: ASGI3Application) -> None:
+        """Run the application. It answers every error itself; what escapes is a bug and closes the connection."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        except asyncio.CancelledError:
+            self.transport.close()
+        except Exception:  # the task's boundary: nobody above can answer any more
+            self.logger.exception("a request failed outside of its error handling")
+            self.transport.close()
+        else:
+            if not self.response_complete and not self.disconnected:
+                self.transport.close()
+        finally:
+            self.on_response = _nothing
+
+    # -- the request
+
+    async def read_body(self, max_bytes: int, timeout_s: float) -> bytes:
+        """The whole body.
+
+        Args:
+            max_bytes: a longer one is refused, by its stated length before it is read.
+            timeout_s: how long it may take.
+
+        Raises:
+            EncodedBody, RequestTooLarge, SlowBody: after the reply the connection is closed, since what is
+                left of the body would be read as the next request.
+        """
+        headers = self.request_headers
+        length = headers.get(b"content-length")
+        if length is not None and int(length) > max_bytes:
+            raise self._refuse_rest(RequestTooLarge(_too_large(max_bytes)))
+        if headers.get(b"content-encoding", b"").strip().lower() not in _IDENTITY:
+            raise self._refuse_rest(
+                EncodedBody("The request body must not be compressed: send it without Content-Encoding.")
+            )
+        if self.waiting_for_100_continue and self.more_body:
+            self.waiting_for_100_continue = False
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self.more_body and not self.disconnected:
+            await self._body_or_timeout(timeout_s)
+        if self.too_large or len(self.body) > max_bytes:
+            raise self._refuse_rest(RequestTooLarge(_too_large(max_bytes)))
+        return bytes(self.body)
+
+    async def _body_or_timeout(self, timeout_s: float) -> None:
+        loop = self.protocol.loop
+        self._body_waiter = waiter = loop.create_future()
+        timer = loop.call_later(timeout_s, _wake, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._body_waiter = None
+        if self.more_body and not self.too_large and not self.disconnected:
+            raise self._refuse_rest(SlowBody(f"The request body did not arrive within {timeout_s:g} seconds."))
+
+    def _refuse_rest(self, error: _E) -> _E:
+        if self.more_body:
+            self.keep_alive = False
+        return error
+
+    def body_event(self) -> None:
+        """The protocol's word that the body is complete, too large, or will never come."""
+        if self._body_waiter is not None:
+            _wake(self._body_waiter)
+
+    # -- the reply
+
+    def reply(self, status: int, headers: Headers, content: bytes) -> None:
+        """Send a whole reply. Nothing happens where the client has left or a reply was begun."""
+        if self.response_started or self.disconnected:
+            return
+        self.response_started = True
+        self.status = status
+        head = [self._head(status, headers), b"content-length: ", str(len(content)).encode(), b"\r\n\r\n", content]
+        self.transport.write(b"".join(head))
+        self._complete()
+
+    def start_stream(self, headers: Headers, reader: Reader) -> None:
+        """Send the head of a stream; `write` and `finish` follow."""
+        self.reader = reader
+        if self.disconnected:
+            reader.client_gone()
+            return
+        self.response_started = True
+        self.status = 200
+        if self.scope["http_version"] == "1.1":
+            framing = b"transfer-encoding: chunked\r\n\r\n"
+        else:  # HTTP/1.0 knows no chunks: the end of the connection is the end of the body
+            self._chunked = False
+            self.keep_alive = False
+            framing = b"\r\n"
+        self.transport.write(self._head(200, headers) + framing)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of a stream. Never blocks: a slow client makes `reader` pause its source."""
+        if not self.disconnected:
+            self.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+
+    def finish(self, last: bytes = b"") -> None:
+        """Send the last bytes of a stream and end its body."""
+        self.reader = None
+        if self.disconnected or self.response_complete:
+            return
+        if self._chunked:
+            last = b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last) if last else b"0\r\n\r\n"
+        if last:
+            self.transport.write(last)
+        self._complete()
+
+    def _head(self, status: int, headers: Headers) -> bytes:
+        parts = [_STATUS_LINES[status], self.protocol.default_head()]
+        for name, value in headers:
+            parts += (name, b": ", value, b"\r\n")
+        if not self.keep_alive:
+            parts.append(b"connection: close\r\n")
+        return b"".join(parts)
+
+    def _complete(self) -> None:
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive or self.more_body:
+            self.protocol.close_gently()
+        self.on_response()
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _too_large(max_bytes: int) -> str:
+    return f"The request body is larger than {max_bytes} bytes."
+
+
+def _nothing(*_: object) -> None:
+    """Stands in for a callback that is spent."""

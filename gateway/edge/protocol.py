@@ -1,0 +1,293 @@
+"""The HTTP/1.1 server's connection: uvicorn's, with bounds on time and size and errors in the official shape.
+
+uvicorn has no cap on bodies and heads, no time limits for them or for stalled writers, and answers broken
+framing in plain text. All of that is here; what a request means is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from asyncio import TimerHandle, Transport
+from dataclasses import dataclass
+from typing import Any, cast
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from gateway.domain.errors import GatewayError, InvalidRequest, SlowBody
+from gateway.edge.exchange import Exchange
+from gateway.edge.render import JSON, render
+
+MAX_HEAD_BYTES = 64 * 1024
+_PAUSE_ABOVE = 64 * 1024
+_LINGER_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Bounds of a connection; times in seconds, sizes in bytes."""
+
+    max_body_bytes: int = 10485760
+    header_timeout_s: float = 10.0
+    write_stall_s: float = 30.0
+
+
+class RequestIds:
+    """Makes request ids: unique without asking for randomness each time, and without telling a count."""
+
+    def __init__(self) -> None:
+        self._prefix = f"req_{os.urandom(6).hex()}{int(time.time()) & 0xFFFFFFFF:08x}"
+        self._numbers = itertools.count(int.from_bytes(os.urandom(4), "big"))
+
+    def next(self) -> str:
+        """The next id."""
+        return f"{self._prefix}{next(self._numbers) & 0xFFFFFFFFFF:010x}"
+
+
+class GatewayProtocol(HttpToolsProtocol):
+    """One client connection.
+
+    Args:
+        bounds: sizes and times that hold before anything is known about the request.
+        ids: makes the ids of refusals that no application sees.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        bounds: Bounds,
+        ids: RequestIds,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._bounds = bounds
+        self._ids = ids
+        self._head_timer: TimerHandle | None = None
+        self._stall_timer: TimerHandle | None = None
+        self._head_bytes = 0
+        self._closing = False
+        self._rendered: tuple[object, bytes] = (None, b"")
+
+    # -- the connection's life
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        """A client connected; its first head must come in time."""
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=_PAUSE_ABOVE)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone: whoever serves it is told at once."""
+        for timer in (self._head_timer, self._stall_timer):
+            if timer is not None:
+                timer.cancel()
+        self._unset_keepalive_if_required()
+        cycles = [cast("Exchange", cycle) for cycle, _ in self.pipeline]
+        if self.cycle is not None:
+            cycles.append(cast("Exchange", self.cycle))
+        super().connection_lost(exc)
+        for cycle in cycles:
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.body_event()
+                if cycle.reader is not None:
+                    cycle.reader.client_gone()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the client."""
+        if self._closing:
+            return  # what follows a refused request is read only so that the refusal is not lost to a reset
+        if self._head_timer is None and self._head_bytes == 0:
+            self._await_head()
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse(InvalidRequest("This server does not speak other protocols than HTTP/1.1."))
+        except httptools.HttpParserError:
+            self._refuse(InvalidRequest("The HTTP request is malformed."))
+
+    def eof_received(self) -> bool:
+        """A client that closes its sending side may still read, unless its request is not complete."""
+        cycle = self.cycle
+        return cycle is not None and not cycle.response_complete and not cycle.more_body
+
+    def close_gently(self) -> None:
+        """Close after a refusal: a reset would take the reply with it while the client still sends."""
+        self._closing = True
+        if self.transport.is_closing():
+            return
+        if self.cycle is not None and self.cycle.more_body and self.transport.can_write_eof():
+            self.transport.write_eof()
+            self.flow.resume_reading()
+            self.loop.call_later(_LINGER_S, self.transport.close)
+        else:
+            self.transport.close()
+
+    # -- heads
+
+    def _await_head(self) -> None:
+        self._head_timer = self.loop.call_later(self._bounds.header_timeout_s, self._head_too_slow)
+
+    def _head_too_slow(self) -> None:
+        self._head_timer = None
+        if self.cycle is None and self._head_bytes == 0:
+            self.transport.close()  # it never sent a byte: nobody waits for an answer
+        else:
+            self._refuse(SlowBody("The request's head did not arrive in time."))
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._head_bytes = 1
+        if self._head_timer is None:
+            self._await_head()
+
+    def on_url(self, url: bytes) -> None:
+        """Bytes of the request's target."""
+        self._count_head(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header."""
+        self._count_head(len(name) + len(value))
+        super().on_header(name, value)
+
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise _HeadTooLarge
+
+    def on_headers_complete(self) -> None:
+        """The head is complete: its request starts, or waits for the one before it on this connection."""
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+        self._head_bytes = 0
+        version = self.parser.get_http_version()
+        scope = self.scope
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        url = httptools.parse_url(self.url)
+        path = (url.path or b"/").decode("ascii")
+        scope["raw_path"] = url.path or b"/"
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["query_string"] = url.query or b""
+        headers: dict[bytes, bytes] = {}
+        hosts = 0
+        for name, value in self.headers:
+            hosts += name == b"host"
+            headers.setdefault(name, value)
+        if hosts > 1 or (hosts == 0 and version == "1.1"):
+            raise _BadHost
+        previous = self.cycle
+        exchange = Exchange(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        exchange.protocol = self
+        exchange.request_headers = headers
+        exchange.started_at = self.loop.time()
+        scope["extensions"] = {"tunegate.exchange": exchange}  # type: ignore[typeddict-unknown-key]  # ours
+        self.cycle = exchange
+        if previous is None or previous.response_complete:
+            self._start_asgi_task(exchange, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((exchange, self.app))
+
+    # -- bodies
+
+    def on_body(self, body: bytes) -> None:
+        """Bytes of a body; past the cap nothing more is kept."""
+        exchange = cast("Exchange", self.cycle)
+        if exchange.response_complete or exchange.too_large:
+            return
+        exchange.body += body
+        if len(exchange.body) > self._bounds.max_body_bytes:
+            exchange.too_large = True
+            exchange.body.clear()
+            exchange.body_event()
+
+    def on_message_complete(self) -> None:
+        """The body is complete."""
+        exchange = cast("Exchange", self.cycle)
+        exchange.more_body = False
+        exchange.message_event.set()
+        exchange.body_event()
+
+    # -- replies
+
+    def default_head(self) -> bytes:
+        """The header lines of every reply, as bytes; uvicorn makes a new list each second, for the date."""
+        defaults = self.server_state.default_headers
+        if self._rendered[0] is not defaults:
+            self._rendered = (defaults, b"".join(b"%b: %b\r\n" % pair for pair in defaults))
+        return self._rendered[1]
+
+    def _refuse(self, error: GatewayError) -> None:
+        """Answer what no application will see, and close."""
+        if self.transport.is_closing() or self._closing:
+            return
+        cycle = cast("Exchange | None", self.cycle)
+        if cycle is not None and not cycle.response_complete:
+            # Broken bytes behind, or inside, a request that is being served: its client cannot be told
+            # without mixing into that reply.
+            self.transport.close()
+            return
+        reply = render(error)
+        head = (
+            b"HTTP/1.1 %d %b\r\n%bcontent-type: %b\r\nx-request-id: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        )
+        content = reply.content
+        reason = b"Request Timeout" if reply.status == 408 else b"Bad Request"
+        request_id = self._ids.next().encode()
+        self.transport.write(
+            head % (reply.status, reason, self.default_head(), JSON, request_id, len(content)) + content
+        )
+        self._closing = True
+        self.transport.close()
+
+    def pause_writing(self) -> None:
+        """The client reads too slowly: the upstream is not read either, and not for ever."""
+        super().pause_writing()
+        exchange = cast("Exchange | None", self.cycle)
+        if exchange is not None and exchange.reader is not None:
+            exchange.reader.pause()
+        self._stall_timer = self.loop.call_later(self._bounds.write_stall_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        super().resume_writing()
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+        exchange = cast("Exchange | None", self.cycle)
+        if exchange is not None and exchange.reader is not None:
+            exchange.reader.resume()
+
+
+class _HeadTooLarge(Exception):
+    """Raised inside the parser's callbacks, which turn it into a parser error."""
+
+
+class _BadHost(Exception):
+    """Raised inside the parser's callbacks, which turn it into a parser error."""

@@ -1,0 +1,205 @@
+"""Bodies and headers of callers, read once and checked. Everything the gateway does not know passes on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import Raw
+
+from gateway.domain.call import CHAT, COMPLETIONS, DEFAULT_OPTIONS, EMBEDDINGS, Call, CallOptions, CallRoute
+from gateway.domain.errors import InvalidRequest
+
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_text = msgspec.json.Decoder(str).decode
+_any = msgspec.json.Decoder().decode
+
+_KINDS = {
+    "string": rb'"',
+    "array": rb"\[",
+    "object": rb"\{",
+    "boolean": rb"[tf]",
+    "number": rb"[-0-9]",
+}
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def _fits(*kinds: str) -> re.Pattern[bytes]:
+    return re.compile(rb"(?:" + rb"|".join(_KINDS[kind] for kind in kinds) + rb")")
+
+
+_SAMPLING = {
+    "stream": ("boolean",),
+    "stream_options": ("object",),
+    "n": ("number",),
+    "max_tokens": ("number",),
+    "temperature": ("number",),
+    "top_p": ("number",),
+    "presence_penalty": ("number",),
+    "frequency_penalty": ("number",),
+    "seed": ("number",),
+    "stop": ("string", "array"),
+    "user": ("string",),
+    "logit_bias": ("object",),
+}
+_TYPES: dict[CallRoute, dict[str, tuple[str, ...]]] = {
+    CHAT: _SAMPLING
+    | {
+        "messages": ("array",),
+        "max_completion_tokens": ("number",),
+        "tools": ("array",),
+        "tool_choice": ("string", "object"),
+        "parallel_tool_calls": ("boolean",),
+        "response_format": ("object",),
+        "logprobs": ("boolean",),
+        "top_logprobs": ("number",),
+        "metadata": ("object",),
+    },
+    COMPLETIONS: _SAMPLING | {"prompt": ("string", "array"), "logprobs": ("number",), "best_of": ("number",)},
+    EMBEDDINGS: {
+        "input": ("string", "array"),
+        "dimensions": ("number",),
+        "encoding_format": ("string",),
+        "user": ("string",),
+    },
+}
+_CHECKS = {
+    route: {name: (_fits(*kinds), " or ".join(kinds)) for name, kinds in types.items()}
+    for route, types in _TYPES.items()
+}
+_REQUIRED = {CHAT: "messages", EMBEDDINGS: "input"}
+
+
+def parse_call(route: CallRoute, body: bytes, max_depth: int) -> Call:
+    """Read a body into a `Call`. One parse: values stay bytes, top-level types are told by how they begin.
+
+    Raises:
+        InvalidRequest: what is wrong, and with which field.
+    """
+    fields = _parse(body, max_depth)
+    model = fields.get("model")
+    if model is None:
+        raise InvalidRequest("You must provide a model parameter.", "model")
+    try:
+        name = _text(model)
+    except msgspec.ValidationError:
+        raise _wrong_type("model", "string") from None
+    if not name:
+        raise InvalidRequest("You must provide a model parameter.", "model")
+    checks = _CHECKS[route]
+    for field, value in fields.items():
+        check = checks.get(field)
+        if check is not None and not check[0].match(raw := bytes(value)) and raw != b"null":
+            raise _wrong_type(field, check[1])
+    required = _REQUIRED.get(route)
+    if required is not None and fields.get(required, _NULL) == _NULL:
+        raise InvalidRequest(f"Missing required parameter: '{required}'.", required)
+    if route is CHAT:
+        _check_messages(bytes(fields["messages"]))
+    stream = bytes(fields.get("stream", _NULL)) == b"true"
+    return Call(
+        route=route,
+        fields=fields,
+        model=name,
+        stream=stream,
+        wants_usage=stream and _wants_usage(fields.get("stream_options")),
+        choices=_choices(fields.get("n")),
+    )
+
+
+_NULL = Raw(b"null")
+
+
+def _parse(body: bytes, max_depth: int) -> dict[str, Raw]:
+    if not body.strip():
+        raise InvalidRequest("The request body is empty; send a JSON object.")
+    try:
+        body.isascii() or body.decode()
+        if body.count(b"[") + body.count(b"{") > max_depth and _depth(body, max_depth) > max_depth:
+            raise InvalidRequest(f"The request body is nested deeper than {max_depth} levels.")
+        return _fields(body)
+    except msgspec.ValidationError:
+        raise InvalidRequest("The request body must be a JSON object.") from None
+    except RecursionError:
+        raise InvalidRequest(f"The request body is nested deeper than {max_depth} levels.") from None
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"We could not parse the JSON body of your request: {error}") from None
+    except UnicodeDecodeError:
+        raise InvalidRequest("The request body is not valid UTF-8.") from None
+
+
+def _depth(body: bytes, limit: int) -> int:
+    """How deep the brackets nest, counted up to `limit` + 1. Strings are taken out first; all of it runs in C.
+
+    Each pass removes the innermost pairs, so what is left after `limit` passes is deeper than that.
+    """
+    brackets = _STRING.sub(b"", body).translate(None, _BRACKETS)
+    for level in range(limit + 1):
+        if not brackets:
+            return level
+        inner = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(inner) == len(brackets):
+            return level  # unbalanced: the parser will say so
+        brackets = inner
+    return limit + 1
+
+
+def _check_messages(messages: bytes) -> None:
+    inside = messages[1:].lstrip()
+    if inside.startswith(b"]"):
+        raise InvalidRequest(
+            "Invalid 'messages': empty array. Expected an array with minimum length 1.", "messages"
+        )
+    if not inside.startswith(b"{"):
+        raise _wrong_type("messages[0]", "object")
+
+
+def _wants_usage(options: Raw | None) -> bool:
+    if options is None or options == _NULL:
+        return False
+    return _any(options).get("include_usage") is True
+
+
+def _choices(n: Raw | None) -> int:
+    """How many answers are asked for, at least 1: what is out of range the upstream refuses."""
+    if n is None or n == _NULL:
+        return 1
+    return int(min(max(1.0, float(bytes(n))), 1e6))
+
+
+def _wrong_type(field: str, kinds: str) -> InvalidRequest:
+    return InvalidRequest(f"Invalid type for '{field}': expected {kinds}.", field)
+
+
+def options_of(headers: Mapping[bytes, bytes]) -> CallOptions:
+    """What the `x-tunegate-*` headers ask of the gateway.
+
+    Raises:
+        InvalidRequest: a value that means nothing.
+    """
+    fallback = headers.get(b"x-tunegate-fallback")
+    pin = headers.get(b"x-tunegate-upstream")
+    timeout = headers.get(b"x-tunegate-timeout-s")
+    if fallback is None and pin is None and timeout is None:
+        return DEFAULT_OPTIONS
+    if fallback not in (None, b"never"):
+        raise InvalidRequest("The header x-tunegate-fallback knows only the value `never`.", "x-tunegate-fallback")
+    return CallOptions(
+        fallback=fallback is None,
+        pin=None if pin is None else pin.decode("latin-1"),
+        timeout_s=None if timeout is None else _seconds(timeout),
+    )
+
+
+def _seconds(value: bytes) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 0.0 < seconds <= 86400.0:  # NaN fails this too
+        raise InvalidRequest(
+            "The header x-tunegate-timeout-s must be a number of seconds above 0.", "x-tunegate-timeout-s"
+        )
+    return seconds

@@ -1,0 +1,123 @@
+"""The few facts the gateway needs out of a chunk or a reply. Odd values are read as absent, never as an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from gateway.domain.usage import Usage
+
+_load = msgspec.json.Decoder().decode
+MAX_COUNT = 10**12
+"""A token count above this is no count."""
+
+
+def load_object(text: bytes) -> dict[str, Any] | None:
+    """The JSON object in `text`, or None where there is none."""
+    try:
+        value = _load(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def usage_of(document: Mapping[str, Any]) -> Usage | None:
+    """The `usage` of a chunk or reply, or None where it is absent, null or unreadable.
+
+    Counts that are negative, not whole or absurd make the whole object unreadable: a guess would be billed.
+    """
+    usage = document.get("usage")
+    if not isinstance(usage, dict):
+        return None
+    prompt = _count(usage.get("prompt_tokens"))
+    completion = _count(usage.get("completion_tokens", 0))
+    if prompt is None or completion is None:
+        return None
+    prompt_details = _object(usage.get("prompt_tokens_details"))
+    completion_details = _object(usage.get("completion_tokens_details"))
+    cached = _count(prompt_details.get("cached_tokens", usage.get("prompt_cache_hit_tokens")))
+    return Usage(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cached_tokens=min(cached or 0, prompt),
+        cache_write_tokens=min(_count(prompt_details.get("cache_write_tokens")) or 0, prompt),
+        reasoning_tokens=min(_count(completion_details.get("reasoning_tokens")) or 0, completion),
+    )
+
+
+def error_of(document: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The error a document carries, in the official shape, or None.
+
+    Knows `{"error": {...}}`, `{"error": "text"}`, the flat `{"object": "error", ...}` and `{"detail": ...}`.
+    """
+    error = document.get("error")
+    if isinstance(error, dict):
+        return official_error(error)
+    if isinstance(error, str) and error:
+        return official_error({"message": error})
+    if document.get("object") == "error" or document.get("type") == "error":
+        return official_error(document)
+    if "detail" in document and "choices" not in document:
+        detail = document["detail"]
+        return official_error({"message": detail if isinstance(detail, str) else str(detail)})
+    return None
+
+
+def official_error(error: Mapping[str, Any]) -> dict[str, Any]:
+    """All four keys of the official shape: `code` a string, an empty `param` as null."""
+    code = error.get("code")
+    message = error.get("message")
+    kind = error.get("type")
+    param = error.get("param")
+    return {
+        "message": message if isinstance(message, str) else "The upstream reported an error.",
+        "type": kind if isinstance(kind, str) and kind else "invalid_request_error",
+        "param": param if isinstance(param, str) and param else None,
+        "code": None if code is None or isinstance(code, bool) else str(code),
+    }
+
+
+def finished_choices(document: Mapping[str, Any]) -> set[int]:
+    """Indexes of the choices that this chunk ends. An empty finish reason is none."""
+    return {
+        choice.get("index") if isinstance(choice.get("index"), int) else 0
+        for choice in _choices(document)
+        if isinstance(choice.get("finish_reason"), str) and choice["finish_reason"]
+    }
+
+
+def has_content(document: Mapping[str, Any]) -> bool:
+    """True where a chunk carries what commits a stream: content, a tool call, a refusal, reasoning, a finish."""
+    for choice in _choices(document):
+        if choice.get("finish_reason") or choice.get("text"):
+            return True
+        delta = choice.get("delta")
+        if isinstance(delta, dict) and any(
+            value and key != "role" for key, value in delta.items()
+        ):
+            return True
+    return False
+
+
+def is_usage_only(document: Mapping[str, Any]) -> bool:
+    """True for the chunk that only exists because usage was asked for: no choices, and a usage object."""
+    return document.get("choices") == [] and isinstance(document.get("usage"), dict)
+
+
+def _choices(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    choices = document.get("choices")
+    return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _count(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and 0 <= value <= MAX_COUNT else None

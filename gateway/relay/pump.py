@@ -1,0 +1,256 @@
+"""Moves a stream from an upstream's socket to a client's, by callback from the commit point on."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.domain.errors import AttemptFailed, FailureClass, StreamBroken
+from gateway.domain.usage import Usage
+from gateway.relay.stream import Stream
+
+USAGE_WAIT_S = 2.0
+"""How long the gateway reads on for the usage after a client left with its answer complete."""
+
+LINGER_S = 1.0
+"""How long a source may take to end its body after `[DONE]`, so that its connection can be used again."""
+
+_KEEP_ALIVE = b": keep-alive\n\n"
+
+
+class Source(Protocol):
+    """The upstream's side: an answer whose body comes by callback."""
+
+    def attach(self, sink: Pump) -> None:
+        """Deliver the body to `sink`."""
+
+    def pause(self) -> None:
+        """Read no more for now."""
+
+    def resume(self) -> None:
+        """Read on."""
+
+    def abort(self) -> None:
+        """Close; the sink hears nothing more."""
+
+
+class Drain(Protocol):
+    """The client's side."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes; never blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds: between the upstream's events, for the whole stream, and until a keep-alive comment leaves."""
+
+    idle_s: float
+    total_s: float
+    keepalive_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a stream ended. `error` is None where the answer is complete.
+
+    `client_left` says that nobody is there to read what is still to be said.
+    """
+
+    usage: Usage | None
+    error: StreamBroken | None = None
+    client_left: bool = False
+
+
+class Pump:
+    """One stream on its way. Await `committed`, then `connect` the client, then await `ended`."""
+
+    def __init__(self, source: Source, stream: Stream, loop: asyncio.AbstractEventLoop) -> None:
+        self._source = source
+        self._stream = stream
+        self._loop = loop
+        self._pending = b""
+        self._commit: asyncio.Future[None] = loop.create_future()
+        self._end: asyncio.Future[Ending] = loop.create_future()
+        self._client: Drain | None = None
+        self._client_left = False
+        self._paused = False
+        self._body_over = False
+        self._last_byte_at = loop.time()
+        self._last_sent_at = 0.0
+        self._limits: Limits | None = None
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    # -- until the commit point
+
+    async def committed(self, within_s: float) -> None:
+        """Wait for the first event with content.
+
+        Raises:
+            AttemptFailed: `timeout`, or `bad_response` where the stream broke first. The source is closed.
+        """
+        timer = self._loop.call_later(within_s, self._too_late)
+        self._source.attach(self)
+        try:
+            await self._commit
+        except BaseException:
+            self._source.abort()
+            raise
+        finally:
+            timer.cancel()
+
+    def _too_late(self) -> None:
+        if not self._commit.done():
+            self._commit.set_exception(
+                AttemptFailed(FailureClass.TIMEOUT, "The upstream sent no content in time.")
+            )
+
+    # -- from the commit point on
+
+    def connect(self, client: Drain, limits: Limits, total_left_s: float) -> None:
+        """Let the stream flow to `client`, what was held first."""
+        self._client = client
+        self._limits = limits
+        now = self._loop.time()
+        self._deadline = now + total_left_s
+        self._last_sent_at = now
+        if self._pending:
+            client.write(self._pending)
+            self._pending = b""
+        if not self._end.done():
+            self._tick()
+
+    async def ended(self) -> Ending:
+        """Wait for the end; the source is done with or closed when this returns."""
+        try:
+            return await self._end
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._stream.is_done and not self._body_over:
+                self._loop.call_later(LINGER_S, self._source.abort)
+            else:
+                self._source.abort()
+
+    def pause(self) -> None:
+        """The client reads too slowly: read no more from the upstream."""
+        if not self._client_left:
+            self._paused = True
+            self._source.pause()
+
+    def resume(self) -> None:
+        """The client has caught up."""
+        self._paused = False
+        self._last_byte_at = self._loop.time()
+        self._source.resume()
+
+    def client_gone(self) -> None:
+        """The client left: stop at once, or read on for the usage where its answer is complete."""
+        if self._end.done() or self._client_left:
+            return
+        self._client_left = True
+        self._client = None
+        if self._stream.is_finished:
+            self.resume()
+            self._deadline = self._loop.time() + USAGE_WAIT_S
+            if self._timer is not None:
+                self._timer.cancel()
+            self._tick()
+        else:
+            self._finish(StreamBroken("client_left", "The client left before the answer was complete."))
+
+    def stop(self, error: StreamBroken) -> None:
+        """End the stream from our side, as a drain does at its deadline."""
+        self._finish(error)
+
+    # -- Sink: called by the transport
+
+    def data(self, chunk: bytes) -> None:
+        """The next bytes of the upstream's body."""
+        if self._end.done():
+            return
+        try:
+            out = self._stream.feed(chunk)
+        except StreamBroken as error:
+            self._break(error)
+            return
+        self._last_byte_at = self._loop.time()
+        if out:
+            self._deliver(out)
+        if self._stream.is_done:
+            self._complete()
+
+    def end(self) -> None:
+        """The upstream's body is complete."""
+        self._body_over = True
+        if self._end.done():
+            return
+        try:
+            out = self._stream.close()
+        except StreamBroken as error:
+            self._break(error)
+            return
+        if out:
+            self._deliver(out)
+        self._complete()
+
+    def fail(self, error: Exception) -> None:
+        """The upstream's connection broke."""
+        self._body_over = True
+        self._break(StreamBroken("stream_truncated", f"The connection to the upstream broke: {error}"))
+
+    def _deliver(self, out: bytes) -> None:
+        if self._client is not None:
+            self._client.write(out)
+            self._last_sent_at = self._last_byte_at
+        elif not self._client_left:
+            self._pending += out
+        if not self._commit.done():
+            self._commit.set_result(None)
+
+    def _complete(self) -> None:
+        if not self._stream.is_committed:
+            self._break(StreamBroken("stream_truncated", "The upstream's stream was empty."))
+            return
+        if not self._end.done():
+            self._end.set_result(Ending(self._stream.usage, None, self._client_left))
+
+    def _break(self, error: StreamBroken) -> None:
+        """A failure: of the attempt before the commit point, of the stream after it."""
+        if self._stream.is_committed:
+            if not self._commit.done():
+                self._commit.set_result(None)
+            self._finish(error)
+        elif not self._commit.done():
+            self._commit.set_exception(AttemptFailed(FailureClass.BAD_RESPONSE, str(error)))
+
+    def _finish(self, error: StreamBroken) -> None:
+        if self._end.done():
+            return
+        complete_without_reader = self._client_left and self._stream.is_finished
+        self._end.set_result(
+            Ending(self._stream.usage, None if complete_without_reader else error, self._client_left)
+        )
+
+    # -- time
+
+    def _tick(self) -> None:
+        if self._end.done() or self._limits is None:
+            return
+        now = self._loop.time()
+        idle_at = self._deadline if self._paused else self._last_byte_at + self._limits.idle_s
+        if now >= self._deadline:
+            self._finish(StreamBroken("stream_stalled", "The stream took longer than it may."))
+            return
+        if now >= idle_at:
+            self._finish(StreamBroken("stream_stalled", "The upstream sent nothing for too long."))
+            return
+        comment_at = self._deadline
+        if self._client is not None and not self._paused:
+            if now >= self._last_sent_at + self._limits.keepalive_s:
+                self._client.write(_KEEP_ALIVE)
+                self._last_sent_at = now
+            comment_at = self._last_sent_at + self._limits.keepalive_s
+        self._timer = self._loop.call_at(min(self._deadline, idle_at, comment_at), self._tick)

@@ -1,0 +1,122 @@
+"""Server-sent events: bytes to events (WHATWG HTML, "Interpreting an event stream").
+
+Lines end at CR, LF or CRLF and at nothing else: JSON strings may hold U+2028 or U+0085. Any cutting of
+the same bytes yields the same events.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from gateway.domain.errors import StreamBroken
+
+MAX_EVENT_BYTES = 1 << 20
+"""The longest event that is held before it is complete: 1 MiB."""
+
+_BOM = b"\xef\xbb\xbf"
+# A blank line: two line ends in a row. A CR at the very end of the buffer may be half of a CRLF, so the
+# decoder waits for the next byte before it lets the event go.
+_BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One message of an event stream.
+
+    Args:
+        raw: its bytes as they came, the blank line included.
+        data: the values of its `data:` lines, in order.
+        extras: it has `event`, `id` or `retry` fields, or lines that are no fields at all.
+        event: the value of its last `event:` line, empty where there is none.
+        stray: a line that is no field and looks like JSON: some servers append an error that way.
+    """
+
+    raw: bytes
+    data: tuple[bytes, ...] = ()
+    extras: bool = False
+    event: bytes = b""
+    stray: bytes = b""
+
+    @property
+    def text(self) -> bytes:
+        """The data as one value: its lines joined by newlines."""
+        return b"\n".join(self.data)
+
+
+class SSEDecoder:
+    """Bytes in, events out; no socket, no await."""
+
+    def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max = max_event_bytes
+        self._held = b""
+        self._scanned = 0
+        self._at_start = True
+
+    @property
+    def is_empty(self) -> bool:
+        """True between two events: nothing of the next one has come yet."""
+        return not self._held and not self._at_start
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """The events that `chunk` completes.
+
+        Raises:
+            StreamBroken: an event grew past the limit.
+        """
+        held = self._held + chunk if self._held else chunk
+        if self._at_start:
+            if len(held) < 3 and _BOM.startswith(held):
+                self._held = held
+                return []
+            held = held.removeprefix(_BOM)
+            self._at_start = False
+        events: list[Event] = []
+        start = 0
+        for end in self._ends(held):
+            if end > start:
+                events.append(_parse(held[start:end]))
+            start = end
+        self._held = held[start:]
+        self._scanned = max(0, len(self._held) - 3)
+        if len(self._held) > self._max:
+            raise StreamBroken("upstream_error", f"The upstream sent an event of over {self._max} bytes.")
+        return events
+
+    def close(self) -> list[Event]:
+        """The event that was left without a blank line behind it, if any."""
+        held, self._held = self._held, b""
+        return [_parse(held)] if held.strip(b"\r\n") else []
+
+    def _ends(self, held: bytes) -> list[int]:
+        ends = []
+        position = self._scanned
+        while True:
+            found = _BLANK_LINE.search(held, position)
+            if found is None:
+                return ends
+            end = found.end()
+            if end == len(held) and held.endswith(b"\r"):
+                return ends  # the LF of a CRLF may still come, and belongs to this event
+            ends.append(end)
+            position = end
+
+
+def _parse(raw: bytes) -> Event:
+    data: list[bytes] = []
+    extras = False
+    event = stray = b""
+    for line in _LINE_END.split(raw):
+        if line.startswith(b"data:"):
+            value = line[5:]
+            data.append(value.removeprefix(b" "))
+        elif line == b"data":
+            data.append(b"")
+        elif line and not line.startswith(b":"):
+            extras = True
+            if line.startswith(b"event:"):
+                event = line[6:].strip()
+            elif line.startswith(b"{"):
+                stray = line
+    return Event(raw, tuple(data), extras, event, stray)

@@ -1,0 +1,169 @@
+"""What may leave of a chat or completions stream, and how the stream stands.
+
+Events pass byte for byte, with two exceptions: the usage-only chunk is withheld from clients that did not
+ask for it, and malformed framing is repaired, so that only clean events leave.
+
+Most bytes never become events: a block of *plain* events (one `data: {...}` line each, nothing the gateway
+needs inside) is recognised by a few searches and handed on as it is. Whether an event is plain does not
+depend on how its bytes were cut, so neither does what leaves.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.domain.errors import StreamBroken
+from gateway.domain.usage import Usage
+from gateway.relay.chunk import error_of, finished_choices, has_content, is_usage_only, load_object, usage_of
+from gateway.relay.sse import Event, SSEDecoder
+
+MAX_HELD_BYTES = 64 * 1024
+"""What is held before the commit point."""
+
+
+class Stream:
+    """State of one stream. Feed it the upstream's bytes; it returns the bytes that may leave.
+
+    Until `is_committed`, everything is held: the first return after the commit point holds all of it.
+    `[DONE]` is never returned: it leaves after the settlement, written by whoever settles.
+
+    Args:
+        wants_usage: the client asked for the usage-only chunk.
+        choices: how many answers were asked for; the stream is finished when each has ended.
+    """
+
+    def __init__(self, *, wants_usage: bool, choices: int = 1) -> None:
+        self.is_committed = False
+        self.is_done = False
+        self.usage: Usage | None = None
+        self._wants_usage = wants_usage
+        self._choices = choices
+        self._finished: set[int] = set()
+        self._decoder = SSEDecoder()
+        self._held: list[bytes] = []
+
+    @property
+    def is_finished(self) -> bool:
+        """True when every choice has its finish reason, or `[DONE]` came."""
+        return self.is_done or len(self._finished) >= self._choices
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Bytes that may leave now.
+
+        Raises:
+            StreamBroken: the upstream reported an error, or broke the rules, inside the stream.
+        """
+        if self.is_committed and self._decoder.is_empty and _is_plain_block(chunk):
+            return chunk
+        return self._pass(self._decoder.feed(chunk))
+
+    def close(self) -> bytes:
+        """The upstream's body ended in good order: what is left to leave.
+
+        Raises:
+            StreamBroken: `stream_truncated`, it ended without a finish reason.
+        """
+        rest = self._decoder.close()
+        left = self._pass([event for event in rest if not _is_cut(event)])
+        if not self.is_finished:
+            raise StreamBroken("stream_truncated", "The upstream ended the stream before the answer was complete.")
+        return left
+
+    def _pass(self, events: list[Event]) -> bytes:
+        out = self._held
+        for event in events:
+            if self.is_done:
+                break  # nothing follows [DONE]
+            if self.is_committed and _is_plain_block(event.raw):
+                out.append(event.raw)
+            else:
+                for clean, text in _cleaned(event):
+                    self._inspect(clean, text, out)
+        if self.is_committed:
+            self._held = []
+            return b"".join(out)
+        if sum(map(len, out)) > MAX_HELD_BYTES:
+            raise StreamBroken("upstream_error", "The upstream sent over 64 KiB before any content.")
+        return b""
+
+    def _inspect(self, clean: bytes, text: bytes, out: list[bytes]) -> None:
+        """Read one event, already clean, and let it leave if it may."""
+        if not text:
+            if self.is_committed:  # a comment: worth its bytes only as a keep-alive
+                out.append(clean)
+            return
+        if text == b"[DONE]":
+            self.is_done = True
+            return
+        document = load_object(text)
+        if document is None:
+            out.append(clean)
+            return
+        error = error_of(document)
+        if error is not None:
+            raise StreamBroken("upstream_error", error["message"])
+        self.usage = usage_of(document) or self.usage  # the last wins, never the sum: some send it in every chunk
+        self._finished |= finished_choices(document)
+        if is_usage_only(document) and not self._wants_usage:
+            return
+        out.append(clean)
+        if not self.is_committed and has_content(document):
+            self.is_committed = True
+
+
+def _cleaned(event: Event) -> list[tuple[bytes, bytes]]:
+    """The event as (bytes that official clients take, data) pairs: none, itself, or what it was made of.
+
+    Official clients fail on events without data, on `id` lines, on data that is no JSON, and on two
+    chunks that only one line end parts. A comment comes back with empty data.
+    """
+    lines = [line for line in event.data if line.strip()]
+    if not lines:
+        if event.stray:
+            return [(b"data: " + event.stray + b"\n\n", event.stray)]
+        is_comment = not event.data and not event.extras and event.raw.startswith(b":")
+        return [(event.raw, b"")] if is_comment else []
+    if len(lines) > 1:
+        joined = b"\n".join(lines)
+        if load_object(joined) is None:
+            return [(b"data: " + line.strip() + b"\n\n", line.strip()) for line in lines if _is_chunk(line)]
+        return [(b"".join(b"data: " + line + b"\n" for line in lines) + b"\n", joined)]
+    text = lines[0].strip()
+    if not _is_chunk(text):
+        return []
+    if event.event == b"error" and (document := load_object(text)) and error_of(document) is None:
+        text = msgspec.json.encode({"error": document})
+    is_clean = not event.extras and len(event.data) == 1 and event.raw[-2:] in _BLANK_LINES
+    return [(event.raw if is_clean else b"data: " + text + b"\n\n", text)]
+
+
+_BLANK_LINES = (b"\n\n", b"\r\r", b"\r\n")
+
+
+def _is_chunk(line: bytes) -> bool:
+    """Data that is neither an object nor the end is a keep-alive of some relays."""
+    text = line.strip()
+    return text.startswith(b"{") or text == b"[DONE]"
+
+
+def _is_cut(event: Event) -> bool:
+    """True for a last event whose JSON stops in the middle."""
+    return event.text.strip() != b"[DONE]" and not event.stray and load_object(event.text) is None
+
+
+def _is_plain_block(block: bytes) -> bool:
+    """True for one or more events of exactly the form `data: {...}` LF LF that carry nothing of interest.
+
+    Of interest: an error, usage, a finish reason. Inside JSON strings quotes are escaped, so these
+    searches find keys only.
+    """
+    if not (block.startswith(b"data: {") and block.endswith(b"}\n\n")):
+        return False
+    events = block.count(b"}\n\ndata: {") + 1
+    return (
+        block.count(b"\n") == 2 * events
+        and b"\r" not in block
+        and b'"error"' not in block
+        and block.count(b'"finish_reason"') == block.count(b'"finish_reason":null')
+        and block.count(b'"usage"') == block.count(b'"usage":null')
+    )
