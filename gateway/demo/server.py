@@ -1,0 +1,49 @@
+"""The demo upstream as a server: uvicorn on a unix socket that only this user can open."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from contextlib import suppress
+
+import uvicorn
+
+from gateway.demo.app import DemoApp
+
+GRACE_S = 1
+"""How long a stop waits for running replies: by then the workers have drained, so nobody listens."""
+
+
+def listen(path: str) -> socket.socket:
+    """Bind a unix socket of mode 600, replacing what a predecessor left there."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108 - a socket's path stays the text it is
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    os.chmod(path, 0o600)  # noqa: PTH101 - as above
+    listener.listen(1024)
+    return listener
+
+
+def make_server(app: DemoApp) -> uvicorn.Server:
+    """A server for the application; `serve(sockets=[listen(path)])` runs it until SIGTERM or SIGINT."""
+    logging.getLogger("uvicorn.error").addFilter(_is_no_cut)
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+    )
+
+
+def _is_no_cut(record: logging.LogRecord) -> bool:
+    """Drop uvicorn's complaint about `demo:cut`, which is meant."""
+    return "without completing response" not in record.getMessage()
