@@ -104,9 +104,7 @@ def _start(folder: Path, config: str) -> Gateway:
             break
         said.append(line)
         if found := READY.search(line):
-            gateway = Gateway(process, found[1], found[2], admin_key)
-            gateway.key = gateway.new_key()
-            return gateway
+            return Gateway(process, found[1], found[2], admin_key)
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     status = process.wait()
@@ -138,8 +136,10 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
     running: list[Gateway] = []
 
     def start(config: str) -> Gateway:
-        running.append(_start(tmp_path_factory.mktemp("gateway"), config))
-        return running[-1]
+        gateway = _start(tmp_path_factory.mktemp("gateway"), config)
+        running.append(gateway)  # first of all, so that it is stopped whatever comes
+        gateway.key = gateway.new_key()
+        return gateway
 
     yield start
     statuses = [each.stop() for each in running]
