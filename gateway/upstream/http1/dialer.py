@@ -1,0 +1,119 @@
+"""Opening a connection: name, address, socket, TLS, all within one bound of time."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+
+from gateway.domain.errors import AttemptFailed, FailureClass
+from gateway.upstream.http1.connection import Connection
+from gateway.upstream.port import Origin
+from gateway.upstream.resolver import resolve
+
+_LEAST_SHARE_S = 1.0  # for one address of several, so that many addresses do not leave each too little
+_TLS_CLOSE_S = 0.5  # how long an upstream may take to answer our closing of TLS
+
+
+class Dialer:
+    """Opens connections for one transport.
+
+    Args:
+        loop: the event loop.
+        ssl_context: for "https"; by default the system's authorities (`SSL_CERT_FILE` adds to them).
+    """
+
+    __slots__ = ("_loop", "_ssl_context")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, ssl_context: ssl.SSLContext | None) -> None:
+        self._loop = loop
+        self._ssl_context = ssl_context
+
+    async def dial(self, origin: Origin, make: Callable[[], Connection], connect_s: float) -> Connection:
+        """A connection to `origin`, ready for a request.
+
+        Raises:
+            AttemptFailed: `connect` for an unknown name, a refused address, a refused or reset connection and
+                failed TLS; `timeout` when all of it together takes longer than `connect_s`.
+        """
+        peer = describe(origin)
+        try:
+            async with asyncio.timeout(connect_s) as bound:
+                if origin.scheme == "unix":
+                    _, connection = await self._loop.create_unix_connection(make, origin.host)
+                    return connection
+                connection = await self._connect(origin, make, bound.when() or 0.0)
+                if origin.scheme == "https":
+                    await self._secure(origin, connection)
+                return connection
+        except TimeoutError as error:
+            if not bound.expired():  # the system's own, shorter bound (ETIMEDOUT) is a failure to connect
+                raise AttemptFailed(FailureClass.CONNECT, f"cannot connect to {peer}: timed out") from error
+            reason = f"no connection to {peer} within {connect_s:g} s (connect_s)"
+            raise AttemptFailed(FailureClass.TIMEOUT, reason) from error
+        except ssl.SSLError as error:
+            raise AttemptFailed(FailureClass.CONNECT, f"TLS with {peer} failed: {why_tls(error)}") from error
+        except OSError as error:
+            raise AttemptFailed(FailureClass.CONNECT, f"cannot connect to {peer}: {why(error)}") from error
+
+    async def _connect(self, origin: Origin, make: Callable[[], Connection], deadline: float) -> Connection:
+        """Try the addresses in order, each for a share of the time left, so that a dead one costs no more."""
+        found = await resolve(self._loop, origin)
+        for left, address in zip(range(len(found), 0, -1), found, strict=True):
+            remaining_s = deadline - self._loop.time()
+            share_s = max(remaining_s / left, min(_LEAST_SHARE_S, remaining_s / 2)) if left > 1 else None
+            try:
+                async with asyncio.timeout(share_s):
+                    _, connection = await self._loop.create_connection(make, address, origin.port)
+            except OSError:  # TimeoutError is one
+                if left == 1:
+                    raise
+            else:
+                return connection
+        raise AssertionError("a resolved name has an address")  # pragma: no cover
+
+    async def _secure(self, origin: Origin, connection: Connection) -> None:
+        if self._ssl_context is None:
+            self._ssl_context = default_ssl_context()
+        try:
+            transport = await self._loop.start_tls(
+                connection.socket(),
+                connection,
+                self._ssl_context,
+                server_hostname=origin.host.rstrip("."),
+                ssl_shutdown_timeout=_TLS_CLOSE_S,
+            )
+            if transport is None:  # closed at the same moment
+                raise ConnectionResetError
+            connection.secured(transport)
+        except BaseException:  # cancelled, too: whatever the reason, an unfinished handshake leaves no socket
+            connection.abort()
+            raise
+
+
+def default_ssl_context() -> ssl.SSLContext:
+    """Verifies certificate and name against the system's authorities; speaks HTTP/1.1."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def describe(origin: Origin) -> str:
+    """The origin for messages: `host:port`, or the socket's path."""
+    return origin.host if origin.scheme == "unix" else f"{origin.host}:{origin.port}"
+
+
+def why(error: OSError) -> str:
+    """The reason of a failed connection, without addresses and numbers."""
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, ConnectionResetError):
+        return "connection reset"
+    return error.strerror or str(error) or type(error).__name__
+
+
+def why_tls(error: ssl.SSLError) -> str:
+    """The reason of a failed handshake: the certificate's fault in OpenSSL's words, else OpenSSL's code."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    return (error.reason or "handshake failed").replace("_", " ").lower()

@@ -1,0 +1,241 @@
+"""One response, from the sending of its request on: awaited for its head, then handed to the pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from gateway.domain.errors import AttemptFailed, FailureClass
+from gateway.upstream.http1.deadlines import Deadlines
+from gateway.upstream.port import Sink, Timeouts
+
+HELD_BYTES = 65536  # body kept for a response that nobody reads yet; then the socket is left alone
+
+
+class Wire(Protocol):
+    """What a response asks of its connection, while it has one."""
+
+    peer: str
+
+    def set_reading(self, reading: bool) -> None:
+        """Read from the socket, or leave it alone. Idempotent."""
+
+    def abandon(self) -> None:
+        """The response wants nothing more: close the connection at once, without another call back."""
+
+
+class Http1Response:
+    """The `UpstreamResponse` of this transport.
+
+    `head` is done when `status` and `headers` are there, or when `failure` says why they will never be.
+    `stale` marks the failure of a kept connection which died before it could have brought an answer.
+    """
+
+    __slots__ = (
+        "_aborted",
+        "_body_waiter",
+        "_claimed",
+        "_complete",
+        "_deadlines",
+        "_held",
+        "_held_bytes",
+        "_hold_is_full",
+        "_limit",
+        "_loop",
+        "_paused",
+        "_timeouts",
+        "_waiting_since",
+        "_wire",
+        "due_at",
+        "failure",
+        "head",
+        "headers",
+        "last_byte_at",
+        "sink",
+        "stale",
+        "status",
+    )
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, deadlines: Deadlines, timeouts: Timeouts, now: float
+    ) -> None:
+        self._loop = loop
+        self._deadlines = deadlines
+        self._timeouts = timeouts
+        self._wire: Wire | None = None
+        self.head: asyncio.Future[None] = loop.create_future()
+        self.failure: AttemptFailed | None = None
+        self.stale = False
+        self.status = 0
+        self.headers: tuple[tuple[bytes, bytes], ...] = ()
+        self.last_byte_at = now
+        self.due_at = 0.0
+        self.sink: Sink | None = None
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._hold_is_full = False
+        self._paused = False
+        self._complete = False
+        self._aborted = False
+        self._claimed = False
+        self._limit: int | None = None
+        self._body_waiter: asyncio.Future[None] | None = None
+        self._waiting_since = now
+
+    # For the pipeline: see `UpstreamResponse`.
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first header of this lower-case name."""
+        for candidate, value in self.headers:
+            if candidate == name:
+                return value
+        return None
+
+    def attach(self, sink: Sink) -> None:
+        """Deliver the body to `sink`: what is held at once, the rest as it comes."""
+        self._claim()
+        if self._aborted:
+            return
+        self.sink = sink
+        if self._held:
+            body = b"".join(self._held)
+            self._held.clear()
+            self._held_bytes = 0
+            sink.data(body)
+            if self._aborted:
+                return
+        if self.failure is not None:
+            sink.fail(self.failure)
+        elif self._complete:
+            sink.end()
+        else:
+            self._hold_is_full = False
+            self._steer()
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body, of at most `limit` bytes."""
+        self._claim()
+        self._limit = limit
+        self._check_limit()
+        if not self._complete and self.failure is None:
+            self._body_waiter = self._loop.create_future()
+            self._waiting_since = self._loop.time()
+            self._deadlines.arm(self, self._waiting_since + self._timeouts.idle_s)
+            self._hold_is_full = False
+            self._steer()
+            try:
+                await self._body_waiter
+            except asyncio.CancelledError:
+                self.abort()
+                raise
+        if self.failure is not None:
+            raise self.failure
+        return self._held[0] if len(self._held) == 1 else b"".join(self._held)
+
+    def pause(self) -> None:
+        """Leave the socket alone; what was read already is still delivered."""
+        self._paused = True
+        self._steer()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._paused = False
+        self._steer()
+
+    def abort(self) -> None:
+        """Close the connection unless the body is complete, and call nobody back."""
+        self._aborted = True
+        self.sink = None
+        self._held.clear()
+        self._held_bytes = 0
+        if not self._complete:
+            self._give_up(
+                AttemptFailed(FailureClass.BAD_RESPONSE, "the response was given up by the gateway")
+            )
+
+    # For the connection.
+
+    def sent_on(self, wire: Wire, due_at: float) -> None:
+        """The request went out on `wire`; the head is due at `due_at` (`loop.time()`)."""
+        self._wire = wire
+        self._deadlines.arm(self, due_at)
+
+    def head_arrived(self, status: int, headers: tuple[tuple[bytes, bytes], ...]) -> None:
+        """The final head is here."""
+        self.status = status
+        self.headers = headers
+        self._deadlines.disarm(self)
+        if not self.head.done():
+            self.head.set_result(None)
+
+    def hold(self, body: bytes) -> None:
+        """Body came before a sink did."""
+        self._held.append(body)
+        self._held_bytes += len(body)
+        if self._limit is not None:
+            self._check_limit()
+        elif self._held_bytes > HELD_BYTES:
+            self._hold_is_full = True
+            self._steer()
+
+    def ended(self) -> None:
+        """The body is complete; the connection has gone its way already."""
+        self._wire = None
+        self._complete = True
+        self._wake()
+        if self.sink is not None:
+            self.sink.end()
+
+    def broke(self, failure: AttemptFailed) -> None:
+        """The body, or even the head, will not be completed; the connection has gone already."""
+        self._wire = None
+        self.failure = failure
+        self._wake()
+        if self.sink is not None:
+            self.sink.fail(failure)
+
+    # For the deadlines.
+
+    def on_due(self, now: float) -> float | None:
+        """No head in time, or no byte of a body that is being read."""
+        peer = self._wire.peer if self._wire is not None else "the upstream"
+        if self.status == 0:
+            limit_s = self._timeouts.first_token_s
+            reason = f"{peer} sent no answer within {limit_s:g} s (first_token_s)"
+        else:
+            limit_s = self._timeouts.idle_s
+            later = max(self.last_byte_at, self._waiting_since) + limit_s
+            if later > now:
+                return later
+            reason = f"{peer} fell silent within its answer for {limit_s:g} s (idle_s)"
+        self._give_up(AttemptFailed(FailureClass.TIMEOUT, reason))
+        return None
+
+    def _claim(self) -> None:
+        if self._claimed:
+            raise RuntimeError("a response's body is delivered once")
+        self._claimed = True
+
+    def _check_limit(self) -> None:
+        if self._limit is not None and self._held_bytes > self._limit:
+            reason = f"the answer is larger than {self._limit} bytes"
+            self._give_up(AttemptFailed(FailureClass.BAD_RESPONSE, reason))
+
+    def _give_up(self, failure: AttemptFailed) -> None:
+        if self.failure is None:
+            self.failure = failure
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.abandon()
+        self._wake()
+
+    def _wake(self) -> None:
+        self._deadlines.disarm(self)
+        if not self.head.done():
+            self.head.set_result(None)
+        if self._body_waiter is not None and not self._body_waiter.done():
+            self._body_waiter.set_result(None)
+
+    def _steer(self) -> None:
+        if self._wire is not None:
+            self._wire.set_reading(not (self._paused or self._hold_is_full))

@@ -1,0 +1,139 @@
+"""The fast transport: takes or opens a connection, sends the request, waits for the head."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+from gateway.domain.errors import AttemptFailed, FailureClass
+from gateway.upstream.http1.connection import Connection
+from gateway.upstream.http1.deadlines import Deadlines
+from gateway.upstream.http1.dialer import Dialer, describe
+from gateway.upstream.http1.pool import Pool, PoolStats
+from gateway.upstream.http1.response import Http1Response
+from gateway.upstream.port import Origin, UpstreamRequest
+
+
+class Http1Transport:
+    """The `Transport` for HTTP/1.1 upstreams, over TCP, TLS or a unix socket.
+
+    Args:
+        loop: the event loop; by default that of the first `send`.
+        ssl_context: for "https"; by default made at the first need, from the system's authorities.
+        idle_limit: idle connections kept for one origin.
+        idle_age_s: an idle connection is closed at this age, before upstreams and what stands in between
+            forget it (load balancers commonly do after 60 s).
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        idle_limit: int = 1024,
+        idle_age_s: float = 55.0,
+    ) -> None:
+        self._given_loop = loop
+        self._loop: asyncio.AbstractEventLoop  # these three are made by the first `send`
+        self._deadlines: Deadlines
+        self._dialer: Dialer
+        self._is_started = False
+        self._ssl_context = ssl_context
+        self._idle_limit = idle_limit
+        self._idle_age_s = idle_age_s
+        self._pools: dict[Origin, Pool] = {}
+        self._last_pool: Pool | None = None
+        self._reaper: asyncio.TimerHandle | None = None
+        self._is_closed = False
+
+    async def send(self, request: UpstreamRequest) -> Http1Response:
+        """Send `request`; returns when the response's head is there. See `Transport.send`.
+
+        A kept connection that dies before the first byte of an answer was closed by the upstream before it
+        saw the request, in all likelihood: the request goes out once more, on a fresh connection (RFC 9112,
+        section 9.3.1). On a fresh connection, or after any byte, nothing is ever sent twice.
+        """
+        pool = self._last_pool
+        if pool is None or pool.origin is not request.origin:
+            pool = self._pool(request.origin)
+        payload = pool.encoder.encode(request)
+        timeouts = request.timeouts
+        bodyless = request.method == "HEAD"
+        connection = pool.take()
+        due_at = 0.0
+        while True:
+            if connection is None:
+                connection = await self._dial(pool, timeouts.connect_s)
+            now = self._loop.time()
+            due_at = due_at or now + timeouts.first_token_s
+            response = Http1Response(self._loop, self._deadlines, timeouts, now)
+            connection.start(response, payload, bodyless=bodyless, due_at=due_at)
+            try:
+                await response.head
+            except asyncio.CancelledError:
+                response.abort()
+                raise
+            if response.status:
+                return response
+            failure = response.failure
+            if failure is not None and not response.stale:
+                raise failure
+            connection = None
+
+    async def aclose(self) -> None:
+        """Close every connection, idle ones in good order; responses under way break."""
+        self._is_closed = True
+        if self._reaper is not None:
+            self._reaper.cancel()
+            self._reaper = None
+        for pool in self._pools.values():
+            await pool.aclose()
+        if self._is_started:
+            self._deadlines.close()
+
+    def stats(self) -> dict[Origin, PoolStats]:
+        """What is open, for each origin that has anything open."""
+        return {origin: pool.stats for origin, pool in self._pools.items() if pool.stats.open}
+
+    def _pool(self, origin: Origin) -> Pool:
+        if not self._is_started:
+            self._is_started = True
+            self._loop = self._given_loop or asyncio.get_running_loop()
+            self._deadlines = Deadlines(self._loop)
+            self._dialer = Dialer(self._loop, self._ssl_context)
+        pool = self._pools.get(origin)
+        if pool is None:
+            pool = self._pools[origin] = Pool(origin, self._idle_limit)
+        self._last_pool = pool
+        return pool
+
+    async def _dial(self, pool: Pool, connect_s: float) -> Connection:
+        peer = describe(pool.origin)
+        if self._is_closed:
+            raise AttemptFailed(FailureClass.CONNECT, f"no connection to {peer}: the gateway is stopping")
+        pool.dialing += 1
+        try:
+            connection = await self._dialer.dial(
+                pool.origin, lambda: Connection(self._loop, pool, peer), connect_s
+            )
+        finally:
+            pool.dialing -= 1
+        if self._is_closed:  # meanwhile
+            connection.abort()
+            raise AttemptFailed(FailureClass.CONNECT, f"no connection to {peer}: the gateway is stopping")
+        if self._reaper is None:
+            self._reaper = self._loop.call_later(self._idle_age_s, self._reap)
+        return connection
+
+    def _reap(self) -> None:
+        """Close what is idle for too long, forget origins without connections, and come again in time."""
+        now = self._loop.time()
+        next_at = now + self._idle_age_s
+        for origin, pool in list(self._pools.items()):
+            used_at = pool.drop_idle(used_before=now - self._idle_age_s)
+            if used_at is not None:
+                next_at = min(next_at, used_at + self._idle_age_s)
+            if pool.is_unused:
+                del self._pools[origin]
+                self._last_pool = None
+        self._reaper = self._loop.call_at(next_at, self._reap) if self._pools else None
