@@ -7,7 +7,9 @@ are handed in. It does not say what a name means (`catalog/`) and does not watch
 Read `models.py` first, then `loader.py`.
 """
 
+from gateway.config.advice import check
 from gateway.config.alias import AliasSettings, FallbackSettings, RewriteSettings, SunsetSettings
+from gateway.config.loader import load, load_alias, load_file
 from gateway.config.models import DynamicSettings, Settings
 from gateway.config.policy import (
     CacheOverrides,
@@ -19,6 +21,7 @@ from gateway.config.policy import (
     ReloadSettings,
     StoreFailureSettings,
 )
+from gateway.config.problem import ConfigError, Problem
 from gateway.config.static import AdminSettings, ServerSettings, StaticSettings, StoreSettings
 from gateway.config.upstream import ModelSettings, TimeoutOverrides, TimeoutSettings, UpstreamSettings
 
@@ -27,6 +30,7 @@ __all__ = [
     "AliasSettings",
     "CacheOverrides",
     "CacheSettings",
+    "ConfigError",
     "DynamicSettings",
     "FallbackSettings",
     "KeyLimitSettings",
@@ -34,6 +38,7 @@ __all__ = [
     "LimitSettings",
     "ModelSettings",
     "PriceSettings",
+    "Problem",
     "ReloadSettings",
     "RewriteSettings",
     "ServerSettings",
@@ -45,4 +50,8 @@ __all__ = [
     "TimeoutOverrides",
     "TimeoutSettings",
     "UpstreamSettings",
+    "check",
+    "load",
+    "load_alias",
+    "load_file",
 ]

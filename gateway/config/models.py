@@ -7,10 +7,14 @@ that a reload swaps. Attribute names are the file's own.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr, SecretStr
 
 from gateway.config.alias import AliasSettings, RewriteSettings
+from gateway.config.document import Places
 from gateway.config.fields import AliasName, Model, ModelName, SimpleName
 from gateway.config.policy import (
     CacheSettings,
@@ -22,6 +26,7 @@ from gateway.config.policy import (
 )
 from gateway.config.static import StaticSettings
 from gateway.config.upstream import UpstreamSettings
+from gateway.config.urls import without_password
 
 
 class DynamicSettings(Model):
@@ -55,6 +60,18 @@ class DynamicSettings(Model):
 class Settings(StaticSettings, DynamicSettings):
     """One good file. Equal where two files say the same, wherever their lines stand."""
 
+    _places: Places = PrivateAttr(default_factory=Places)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Keep where values stand, which the loader hands in as `places`."""
+        if context and "places" in context:
+            self._places = context["places"]
+
+    @property
+    def places(self) -> Places:
+        """The lines of the file these settings came from."""
+        return self._places
+
     @property
     def static(self) -> StaticSettings:
         """The blocks that need a restart, by themselves."""
@@ -68,3 +85,21 @@ class Settings(StaticSettings, DynamicSettings):
         return DynamicSettings.model_construct(
             **{name: getattr(self, name) for name in DynamicSettings.model_fields}
         )
+
+    def redacted(self) -> dict[str, Any]:
+        """Everything as JSON values, secrets as `***`."""
+        shown: dict[str, Any] = _show(self.model_dump())
+        for name in ("url", "cache_url"):
+            if shown["store"][name] is not None:
+                shown["store"][name] = without_password(shown["store"][name])
+        return shown
+
+
+def _show(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return "***" if value.get_secret_value() else ""
+    if isinstance(value, Mapping):
+        return {key: _show(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_show(each) for each in value]
+    return str(value) if isinstance(value, date | Path) else value

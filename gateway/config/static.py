@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationInfo
 
 from gateway.config.fields import Amount, Count, Flag, Grace, Model, Port, Seconds, Whole
+from gateway.config.urls import is_store_url
 
 
 def _from_file(path: Path, info: ValidationInfo) -> Path:
@@ -95,7 +96,7 @@ class AdminSettings(Model):
 class StoreSettings(Model):
     """The Redis-protocol store of keys, limits, usage and aliases."""
 
-    url: str = Field(
+    url: Annotated[str, AfterValidator(is_store_url)] = Field(
         default="embedded",
         repr=False,
         description="`embedded` (a Valkey server of the gateway's own), or `redis://`, `rediss://`, "
@@ -127,7 +128,7 @@ class StoreSettings(Model):
         description="Replicas that must hold a settlement before it counts as stored; 0, as the embedded "
         "server has none.",
     )
-    cache_url: str | None = Field(
+    cache_url: Annotated[str, AfterValidator(is_store_url)] | None = Field(
         default=None, repr=False, description="A second server for the response cache; null = the same store."
     )
 

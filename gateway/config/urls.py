@@ -1,31 +1,62 @@
-"""What counts as an upstream's base URL."""
+"""What counts as a URL of an upstream and of a store."""
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import re
+from urllib.parse import SplitResult, urlsplit
+
+
+def _split(url: str) -> SplitResult:
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError("a URL has no spaces, control or non-ASCII characters")
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - it is checked when it is asked for
+    except ValueError:
+        # `from None`: the original quotes the URL, which may hold a password.
+        raise ValueError("not a URL: its host or port cannot be read") from None
+    return parts
 
 
 def is_base_url(url: str) -> str:
     """Check an upstream's base URL and return it without a slash at its end.
 
     Raises:
-        ValueError: which says what is wrong and does not quote the URL, as it may hold a password.
+        ValueError: it says what is wrong and does not quote the URL, as it may hold a password.
     """
-    if not url.isascii() or not url.isprintable() or " " in url:
-        raise ValueError("a URL has no spaces, control or non-ASCII characters")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise ValueError("not a URL") from error
+    parts = _split(url)
     if parts.scheme not in {"http", "https"}:
-        raise ValueError("a URL begins with https:// or http://")
-    if not parts.hostname:
-        raise ValueError("the URL has no host")
+        raise ValueError("a base URL begins with https:// or http://")
     if "@" in parts.netloc:
-        raise ValueError("a URL holds no user or password: give the credential in api_keys")
+        raise ValueError("a base URL holds no user or password: give the credential in api_keys")
+    if not parts.hostname:
+        raise ValueError("the base URL has no host")
+    if parts.port == 0:
+        raise ValueError("port 0 cannot be called")
     if "?" in url or "#" in url:
         raise ValueError("a base URL has no query (?) and no fragment (#)")
-    if port == 0:
-        raise ValueError("port 0 cannot be called")
     return url.rstrip("/")
+
+
+def is_store_url(url: str) -> str:
+    """Check the URL of a store. Raises ValueError, which does not quote it: it may hold a password."""
+    if url == "embedded":
+        return url
+    if re.match(r"redis\+(cluster|sentinel)://.", url):
+        return url
+    parts = _split(url)
+    if parts.scheme == "unix":
+        if not parts.path.startswith("/"):
+            raise ValueError("write unix:///path/of/the/socket")
+    elif parts.scheme not in {"redis", "rediss"}:
+        raise ValueError(
+            "write embedded, redis://host:port/db, rediss://host:port/db or unix:///path/of/the/socket"
+        )
+    elif not parts.hostname:
+        raise ValueError("the store's URL has no host")
+    return url
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    return re.sub(r"//[^/@]*@", "//***@", url)

@@ -1,0 +1,73 @@
+"""What the file may say one day and this version does not do yet: one table.
+
+A value of the table is refused in words, never ignored. Left at its default it is no one's wish, so it
+passes. To make something available, delete its row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.config.fields import Model
+from gateway.config.models import Settings
+from gateway.config.problem import Path
+from gateway.config.validation import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """One row.
+
+    Args:
+        path: with `*` for any name or field.
+        what: begins the message.
+        is_asked_for: tells for a value that differs from the default whether the row means it.
+    """
+
+    path: str
+    what: str
+    is_asked_for: Callable[[Any], bool] = lambda _: True
+
+
+_TABLE = (
+    Unavailable("store.url", "a store on a cluster or behind Sentinel", lambda url: url.startswith("redis+")),
+    Unavailable("store.wait_replicas", "waiting for replicas"),
+    Unavailable("store.cache_url", "the response cache"),
+    Unavailable("ledger.retention_days", "the ledger"),
+    Unavailable("upstreams.*.kind", "this kind of upstream", lambda kind: kind in {"azure", "litellm"}),
+    Unavailable("upstreams.*.max_concurrency", "a limit of calls in flight"),
+    Unavailable("upstreams.*.price_multiplier", "pricing"),
+    Unavailable("upstreams.*.quirks", "quirks"),
+    Unavailable("upstreams.*.deployments", "this kind of upstream"),
+    Unavailable("upstreams.*.api_version", "this kind of upstream"),
+    Unavailable("aliases.*.sunset", "a planned move"),
+    Unavailable("aliases.*.cache", "the response cache"),
+    Unavailable("aliases.*.hedge", "hedging"),
+    Unavailable("limits.default.*", "limits"),
+    Unavailable("limits.assumed_output_tokens", "limits"),
+    Unavailable("cache.enabled", "the response cache"),
+    Unavailable("prices", "pricing"),
+    Unavailable("on_store_failure.*", "a policy for a lost store"),
+)
+
+
+def unavailable(settings: Settings) -> Iterator[Finding]:
+    """Everything the file asks for and this version does not have."""
+    for row in _TABLE:
+        for path, value, default in _values(settings, tuple(row.path.split("."))):
+            if value != default and row.is_asked_for(value):
+                yield path, f"{row.what}: not available in this version"
+
+
+def _values(block: Any, parts: tuple[str, ...], path: Path = ()) -> Iterator[tuple[Path, Any, Any]]:
+    """Paths, values and defaults that a pattern matches."""
+    names = list(block if isinstance(block, Mapping) else type(block).model_fields)
+    for name in names if parts[0] == "*" else parts[:1]:
+        value = block[name] if isinstance(block, Mapping) else getattr(block, name)
+        if len(parts) > 1:
+            yield from _values(value, parts[1:], (*path, name))
+        elif isinstance(block, Model):
+            default = type(block).model_fields[name].get_default(call_default_factory=True)
+            yield (*path, name), value, default
