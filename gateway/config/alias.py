@@ -10,14 +10,15 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 from gateway.config.fields import (
     AliasName,
     Amount,
+    BodyField,
+    BodyFields,
     Count,
     Flag,
-    JsonObject,
     Model,
     ModelName,
 )
 from gateway.config.policy import CacheOverrides
-from gateway.config.upstream import PROTECTED_FIELDS, TimeoutOverrides
+from gateway.config.upstream import TimeoutOverrides
 
 FailureName = Literal[
     "connect", "timeout", "rate_limited", "server_error", "model_not_found", "bad_response", "credential"
@@ -71,12 +72,6 @@ def _order(upstreams: tuple[str, ...] | Mapping[str, int] | None) -> Order | Non
     if isinstance(upstreams, Mapping):
         return tuple(upstreams.items())
     return tuple((name, None) for name in upstreams)
-
-
-def _leaves_the_callers(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    if found := [name for name in PROTECTED_FIELDS if name in fields]:
-        raise ValueError(f"{' and '.join(found)} cannot be set here: it belongs to the call itself")
-    return fields
 
 
 class FallbackSettings(Model):
@@ -140,7 +135,7 @@ class AliasSettings(Model):
     sunset: SunsetSettings | None = Field(
         default=None, description="Planned move before the model's shutdown date."
     )
-    defaults: Annotated[JsonObject, AfterValidator(_leaves_the_callers)] = Field(
+    defaults: BodyFields = Field(
         default_factory=dict, description="Body fields filled in where the client is silent."
     )
     rewrite: str | None = Field(default=None, description="Name of the rewrite that the model needs.")
@@ -162,25 +157,17 @@ class AliasSettings(Model):
         return _order(self.upstreams)
 
 
-def _is_free(name: str) -> str:
-    _leaves_the_callers({name: None})
-    return name
-
-
-FreeField = Annotated[str, Field(min_length=1), AfterValidator(_is_free)]
-
-
 class RewriteSettings(Model):
     """How a body changes for a model that wants it otherwise.
 
     In this order: `drop`, `rename`, `set`, then the system prompt.
     """
 
-    drop: tuple[FreeField, ...] = Field(default=(), description="Body fields left out.")
-    rename: Mapping[FreeField, FreeField] = Field(
+    drop: tuple[BodyField, ...] = Field(default=(), description="Body fields left out.")
+    rename: Mapping[BodyField, BodyField] = Field(
         default_factory=dict, description="Body fields that get another name: old to new."
     )
-    set: Annotated[JsonObject, AfterValidator(_leaves_the_callers)] = Field(
+    set: BodyFields = Field(
         default_factory=dict, description="Body fields that get this value, whatever the caller sent."
     )
     system_prompt: str | None = Field(

@@ -23,20 +23,32 @@ class Unavailable:
     Args:
         path: with `*` for any name or field.
         what: begins the message.
+        only: for the documentation, which values the row means, where it is not all.
         is_asked_for: tells for a value that differs from the default whether the row means it.
     """
 
     path: str
     what: str
+    only: str = ""
     is_asked_for: Callable[[Any], bool] = lambda _: True
 
 
-_TABLE = (
-    Unavailable("store.url", "a store on a cluster or behind Sentinel", lambda url: url.startswith("redis+")),
+UNAVAILABLE = (
+    Unavailable(
+        "store.url",
+        "a store on a cluster or behind Sentinel",
+        ": `redis+cluster://` and `redis+sentinel://`",
+        lambda url: url.startswith("redis+"),
+    ),
     Unavailable("store.wait_replicas", "waiting for replicas"),
     Unavailable("store.cache_url", "the response cache"),
     Unavailable("ledger.retention_days", "the ledger"),
-    Unavailable("upstreams.*.kind", "this kind of upstream", lambda kind: kind in {"azure", "litellm"}),
+    Unavailable(
+        "upstreams.*.kind",
+        "this kind of upstream",
+        ": `azure` and `litellm`",
+        lambda kind: kind in {"azure", "litellm"},
+    ),
     Unavailable("upstreams.*.max_concurrency", "a limit of calls in flight"),
     Unavailable("upstreams.*.price_multiplier", "pricing"),
     Unavailable("upstreams.*.quirks", "quirks"),
@@ -55,7 +67,7 @@ _TABLE = (
 
 def unavailable(settings: Settings) -> Iterator[Finding]:
     """Everything the file asks for and this version does not have."""
-    for row in _TABLE:
+    for row in UNAVAILABLE:
         for path, value, default in _values(settings, tuple(row.path.split("."))):
             if value != default and row.is_asked_for(value):
                 yield path, f"{row.what}: not available in this version"

@@ -42,14 +42,14 @@ def _is_date(value: Any) -> Any:
     raise ValueError("write a day as YYYY-MM-DD")
 
 
-def thaw(value: Any) -> Any:
+def _thaw(value: Any) -> Any:
     """Free JSON: text out of the environment is a number or flag where the file has it unquoted."""
     if isinstance(value, Substituted):
         return resolve(value) if value.plain else str(value)
     if isinstance(value, Mapping):
-        return {key: thaw(each) for key, each in value.items()}
+        return {key: _thaw(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [thaw(each) for each in value]
+        return [_thaw(each) for each in value]
     return value
 
 
@@ -99,6 +99,20 @@ def _is_api_key(value: SecretStr) -> SecretStr:
     return value
 
 
+def _leave_the_calls_own(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    if found := [name for name in PROTECTED_FIELDS if name in fields]:
+        raise ValueError(f"leave out {' and '.join(found)}: the call itself decides")
+    return fields
+
+
+def _is_not_the_calls_own(name: str) -> str:
+    _leave_the_calls_own({name: None})
+    return name
+
+
+PROTECTED_FIELDS = ("messages", "model", "stream")
+"""Body fields that belong to the caller or to routing; no default, rewrite or adapter touches them."""
+
 RESERVED_HEADERS: dict[str, str] = {
     "authorization": ": give the credential in api_keys",
     "proxy-authorization": "",
@@ -133,4 +147,5 @@ HeaderName = Annotated[str, AfterValidator(_is_header_name)]
 HeaderText = Annotated[str, AfterValidator(is_header_text)]
 SecretHeaderText = Annotated[SecretStr, AfterValidator(_is_secret_header_text)]
 ApiKey = Annotated[SecretStr, AfterValidator(_is_api_key)]
-JsonObject = Annotated[Mapping[str, JsonValue], BeforeValidator(thaw)]
+BodyField = Annotated[str, Field(min_length=1), AfterValidator(_is_not_the_calls_own)]
+BodyFields = Annotated[Mapping[str, JsonValue], BeforeValidator(_thaw), AfterValidator(_leave_the_calls_own)]

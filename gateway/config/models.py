@@ -57,7 +57,7 @@ class DynamicSettings(Model):
     )
 
 
-class Settings(StaticSettings, DynamicSettings):
+class Settings(DynamicSettings, StaticSettings):
     """One good file. Equal where two files say the same, wherever their lines stand."""
 
     _places: Places = PrivateAttr(default_factory=Places)

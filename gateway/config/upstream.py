@@ -9,12 +9,12 @@ from pydantic import AfterValidator, Discriminator, Field, SecretStr, Tag
 
 from gateway.config.fields import (
     ApiKey,
+    BodyFields,
     Count,
     Day,
     Flag,
     HeaderName,
     HeaderText,
-    JsonObject,
     Model,
     ModelName,
     Number,
@@ -22,9 +22,6 @@ from gateway.config.fields import (
     SecretHeaderText,
 )
 from gateway.config.urls import is_base_url
-
-PROTECTED_FIELDS = ("messages", "model", "stream")
-"""Body fields that belong to the caller or to routing; no default, rewrite or adapter touches them."""
 
 
 class TimeoutOverrides(Model):
@@ -71,14 +68,14 @@ class TimeoutSettings(Model):
 class ModelSettings(Model):
     """A model that its upstream chooses by fields of the body, such as a LoRA adapter."""
 
-    set: JsonObject = Field(
+    set: BodyFields = Field(
         default_factory=dict, description="Body fields that choose this model; they replace the caller's."
     )
 
 
 def _kind_of_models(value: Any) -> str | None:
     if isinstance(value, str):
-        return "discover"
+        return "discover" if value == "discover" else None
     if isinstance(value, Mapping):
         return "chosen"
     return "listed" if isinstance(value, list | tuple) else None

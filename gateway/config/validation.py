@@ -6,16 +6,17 @@ that references between the good parts can be checked in the same run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from gateway.config.document import Document, Places
 from gateway.config.models import Settings
 from gateway.config.problem import Path, did_you_mean, quote
+from gateway.config.shape import fields_at
 
 Finding = tuple[Path, str]
 """A path, and what is wrong there."""
@@ -153,7 +154,7 @@ def _message(error: Any, path: Path, document: Document) -> str:
     given = _given(value, path, document)
     if kind == "extra_forbidden":
         name = str(path[-1])
-        message = f"unknown field {quote(name)}{did_you_mean(name, _fields(path[:-1]))}"
+        message = f"unknown field {quote(name)}{did_you_mean(name, fields_at(path[:-1]))}"
     elif kind == "missing":
         message = _KINDS[kind]
     elif kind == "literal_error":
@@ -207,40 +208,3 @@ def _pitfall(kind: str, value: Any) -> str:
     if kind == "string_type" and isinstance(value, bool | int | float):
         return ": put it in quotes"
     return ""
-
-
-def _fields(path: Path) -> list[str]:
-    """Names of the fields of the block at `path`."""
-    kinds: list[Any] = [Settings]
-    for part in path:
-        kinds = [inner for kind in kinds for inner in _inside(kind, part)]
-    names = [name for kind in kinds for model in _models(kind) for name in model.model_fields]
-    return list(dict.fromkeys(names))
-
-
-def _inside(kind: Any, part: str | int) -> Iterator[Any]:
-    """Types that a value of type `kind` may have at key or index `part`."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is Annotated:
-        yield from _inside(arguments[0], part)
-    elif _is_union(kind):
-        for each in arguments:
-            yield from _inside(each, part)
-    elif origin is not None and (issubclass(origin, Mapping) if isinstance(part, str) else origin is tuple):
-        yield arguments[1] if isinstance(part, str) else arguments[0]
-    elif isinstance(kind, type) and issubclass(kind, BaseModel) and part in kind.model_fields:
-        yield kind.model_fields[str(part)].annotation
-
-
-def _models(kind: Any) -> Iterator[type[BaseModel]]:
-    if get_origin(kind) is Annotated:
-        yield from _models(get_args(kind)[0])
-    elif _is_union(kind):
-        for each in get_args(kind):
-            yield from _models(each)
-    elif isinstance(kind, type) and issubclass(kind, BaseModel):
-        yield kind
-
-
-def _is_union(kind: Any) -> bool:
-    return get_origin(kind) is Union or type(kind).__name__ == "UnionType"
