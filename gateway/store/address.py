@@ -89,7 +89,7 @@ def parse_address(url: str) -> Address:
             "not a store URL: it must be redis://, rediss:// or unix://, "
             'with special characters of a password percent-encoded ("/" is %2F)'
         ) from None
-    connection_class = options.pop("connection_class")
+    connection_class = options.pop("connection_class", None)
     tls = {name: options.pop(name) for name in list(options) if name.startswith("ssl_")}
     unknown = sorted(options.keys() - _PLAIN_OPTIONS)
     if unknown:

@@ -8,9 +8,9 @@ The breaker. A lane is up or away; away, calls fail at once.
     away  --a new connection answers our greeting-->  up
     away  --the old connection answers a PING-->      up   (one each `PROBE_EVERY_S`)
 
-A failure is a call without a reply in time, a connection lost, an attempt to connect that failed, or a
-LOADING reply. While the connection is lost but the lane still up, calls wait for the next one, each for as
-long as it would have waited for its reply.
+A failure is a call without a reply in time, an attempt to connect that failed, or a LOADING reply. A lost
+connection is none: the attempt that follows at once tells how the server is. While the lane is up without a
+connection, calls wait for the next one, each for as long as it would have waited for its reply.
 """
 
 from __future__ import annotations
@@ -133,9 +133,9 @@ class Lane:
         self._fail(str(error))
 
     def lost(self, why: str) -> None:
-        """The connection is gone: one failure, however many calls were on it."""
+        """The connection is gone: look for the next one."""
         self._wire = None
-        self._fail(why)
+        self._trouble = why
         self._stir.set()
 
     # Sending and giving up.
