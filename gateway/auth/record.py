@@ -16,7 +16,7 @@ KeyStatus = Literal["active", "expired", "revoked"]
 
 
 class KeyDigest(msgspec.Struct, frozen=True):
-    """One secret that opens the key: its HMAC, and until when in unix seconds (None = while the key lives)."""
+    """One secret that opens the key: its HMAC, and until when, unix seconds (None = while the key lives)."""
 
     hmac: str
     until: int | None = None

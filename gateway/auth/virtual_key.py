@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 SHARDS = 64
 
@@ -56,6 +56,11 @@ def split_key(text: str) -> tuple[str, str] | None:
 def is_key_id(text: str) -> bool:
     """True where `text` could be the id of a key."""
     return _KEY_ID.fullmatch(text) is not None
+
+
+def configured_secret(environment: Mapping[str, str]) -> bytes | None:
+    """The gateway's secret as the operator gave it (`TUNEGATE_SECRET`); None: the stored one counts."""
+    return environment.get("TUNEGATE_SECRET", "").encode() or None
 
 
 def digest(gateway_secret: bytes, key: str) -> str:

@@ -1,0 +1,110 @@
+"""The HTTP client of the control plane, for commands: errors become one clear line and exit code 1."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import click
+import httpx2
+
+from gateway.cli.output import printable
+
+DEFAULT_URL = "http://127.0.0.1:8081"
+_TIMEOUT_S = 30.0  # a reload waits for workers; nothing takes longer
+_PAGE = 1000
+
+
+class AdminClient:
+    """Calls `/admin/v1` of a running gateway. Every method raises `click.ClickException` where it fails.
+
+    Args:
+        url: of the control plane, without `/admin/v1`.
+        admin_key: sent as bearer token.
+    """
+
+    def __init__(self, url: str, admin_key: str, *, transport: httpx2.BaseTransport | None = None) -> None:
+        self._url = url.rstrip("/")
+        self._http = httpx2.Client(
+            headers={"authorization": f"Bearer {admin_key}"},
+            timeout=_TIMEOUT_S,
+            trust_env=False,  # an admin key is no business of a proxy
+            transport=transport,
+        )
+
+    def call(
+        self,
+        method: str,
+        *path: str,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        author: str | None = None,
+    ) -> dict[str, Any]:
+        """Call a route and return its JSON object. Parts of `path` are escaped, slashes too."""
+        url = "/".join([self._url, "admin/v1", *(quote(part, safe=":@") for part in path)])
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        headers = {"x-tunegate-author": author} if author else None
+        try:
+            response = self._http.request(method, url, params=given, json=body, headers=headers)
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise click.ClickException(
+                f"cannot reach the control plane at {self._url}: {error}. "
+                "Is the gateway running there (--url, TUNEGATE_ADMIN_URL)?"
+            ) from error
+        return _read(response, self._url)
+
+    def listed(
+        self, *path: str, query: Mapping[str, Any] | None = None, limit: int | None = None
+    ) -> dict[str, Any]:
+        """A list, read page by page to its end or to `limit` entries."""
+        data: list[Any] = []
+        asked = dict(query or {})
+        while True:
+            asked["limit"] = min(_PAGE, limit - len(data)) if limit else _PAGE
+            page = self.call("GET", *path, query=asked)
+            data += page["data"]
+            if not page["has_more"] or (limit and len(data) >= limit):
+                return {**page, "data": data}
+            asked["after"] = page["next"]
+
+
+def _read(response: httpx2.Response, url: str) -> dict[str, Any]:
+    try:
+        answer = response.json()
+    except ValueError:
+        answer = None
+    if response.is_success and isinstance(answer, dict):
+        return answer
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if not isinstance(answer, dict) or not isinstance(error, dict):
+        raise click.ClickException(f"{url} answered {response.status_code} and is no Tunegate control plane.")
+    lines = [printable(str(error.get("message")))]
+    if response.status_code == 401:
+        lines[0] += " TUNEGATE_ADMIN_KEY must hold the gateway's admin key."
+    problems = answer.get("errors") or []
+    if len(problems) > 1:
+        lines = [f"{len(problems)} mistakes:", *(f"  {_problem(problem)}" for problem in problems)]
+    raise click.ClickException("\n".join(lines))
+
+
+def _problem(problem: Mapping[str, Any]) -> str:
+    place = ": ".join(str(part) for part in (problem.get("line"), problem.get("path")) if part)
+    return printable(f"{place}: {problem.get('message')}" if place else str(problem.get("message")))
+
+
+def administers(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command `--url` and `--json`, and the client as its first argument."""
+
+    @click.option("--url", envvar="TUNEGATE_ADMIN_URL", default=DEFAULT_URL, help="The control plane.")
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, url: str, **options: Any) -> None:
+        key = os.environ.get("TUNEGATE_ADMIN_KEY", "").strip()
+        if not key:
+            raise click.ClickException("no admin key: set TUNEGATE_ADMIN_KEY to the gateway's admin key.")
+        command(AdminClient(url, key), *args, **options)
+
+    return wrapped

@@ -1,0 +1,85 @@
+"""The HTTP surface of the control plane, from its services."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi import APIRouter, FastAPI
+from fastapi.responses import Response
+from starlette.types import ASGIApp
+
+from gateway import __version__
+from gateway.control import errors
+from gateway.control.admin_key import AdminAuth
+from gateway.control.alias_routes import alias_routes
+from gateway.control.alias_service import AliasService
+from gateway.control.config_routes import config_routes
+from gateway.control.frame import Frame
+from gateway.control.insight_routes import insight_routes
+from gateway.control.key_routes import key_routes
+from gateway.control.key_service import KeyService
+from gateway.control.link import WorkerLink
+from gateway.control.not_available import unavailable_routes
+from gateway.control.reload import ConfigReloader
+from gateway.control.snapshot import SnapshotKeeper
+
+MAX_BODY_BYTES = 1024 * 1024
+
+
+def create_app(
+    *,
+    keys: KeyService,
+    aliases: AliasService,
+    keeper: SnapshotKeeper,
+    link: WorkerLink,
+    reloader: ConfigReloader,
+    render_metrics: Callable[[], tuple[bytes, str]],
+    clock: Callable[[], float],
+    monotonic: Callable[[], float],
+) -> FastAPI:
+    """Every route, answering errors in the official shape; `frame` puts the admin key in front.
+
+    Args:
+        render_metrics: body and content type of `/metrics`.
+        clock: unix seconds.
+        monotonic: monotonic seconds.
+    """
+    app = FastAPI(
+        title="Tunegate control plane",
+        version=__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        max_body_size=MAX_BODY_BYTES,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    errors.install(app)
+    app.include_router(open_routes(render_metrics))
+    app.include_router(key_routes(keys, clock))
+    app.include_router(unavailable_routes())
+    app.include_router(alias_routes(aliases))
+    app.include_router(insight_routes(keeper, link, keys, monotonic))
+    app.include_router(config_routes(keeper, reloader))
+    return app
+
+
+def framed(app: ASGIApp, auth: AdminAuth, *, metrics_auth: bool) -> ASGIApp:
+    """The app behind the admin key, but for `/healthz`, and `/metrics` where it is open."""
+    return Frame(app, auth, ["/healthz"] if metrics_auth else ["/healthz", "/metrics"])
+
+
+def open_routes(render_metrics: Callable[[], tuple[bytes, str]]) -> APIRouter:
+    """What probes and scrapers ask for."""
+    router = APIRouter(tags=["process"])
+
+    @router.api_route("/healthz", methods=["GET", "HEAD"], include_in_schema=False)
+    async def is_alive() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @router.get("/metrics", response_class=Response, include_in_schema=False)
+    async def metrics() -> Response:
+        body, content_type = render_metrics()
+        return Response(body, media_type=content_type)
+
+    return router

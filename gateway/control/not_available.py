@@ -1,0 +1,80 @@
+"""What the contract of the admin API names and this version does not have.
+
+Two tables, one of routes and one of key fields. Whoever builds a part deletes its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fastapi import APIRouter
+
+from gateway.domain.errors import InvalidRequest, NotAvailableYet
+
+WORDS = "not available in this version"
+
+_EVERY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+ROUTES: tuple[tuple[str, str], ...] = (
+    ("POST", "/admin/v1/keys/{id}/credit"),
+    ("POST", "/admin/v1/aliases/{name}/canary"),
+    ("POST", "/admin/v1/aliases/{name}/shadow"),
+    ("POST", "/admin/v1/aliases/{name}/promote"),
+    ("POST", "/admin/v1/aliases/{name}/abort"),
+    ("POST", "/admin/v1/upstreams/{name}/probe"),
+    ("GET", "/admin/v1/usage"),
+    ("GET", "/admin/v1/usage/events"),
+    ("GET", "/admin/v1/usage/export"),
+    ("*", "/admin/v1/jobs{rest:path}"),
+    ("*", "/admin/v1/comparisons{rest:path}"),
+    ("*", "/v1/organization/{rest:path}"),
+)
+
+UNLIMITED = 10**9
+"""A limit of this or more is none. Concurrency has its own bound: nobody holds a million calls open."""
+
+UNLIMITED_CONCURRENCY = 10**6
+
+
+def is_unlimited(limit: str, value: int | None) -> bool:
+    """True where this value of a limit (`rpm`, `tpm`, `concurrency`) bounds nothing."""
+    bound = UNLIMITED_CONCURRENCY if limit == "concurrency" else UNLIMITED
+    return value is None or value >= bound
+
+
+def _bounds_something(limits: Any) -> bool:
+    return limits is not None and not all(is_unlimited(name, value) for name, value in limits.items())
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None
+
+
+KEY_FIELDS: Mapping[str, Callable[[Any], bool]] = {
+    # field of a key: does this value ask for what is not there?
+    "limits": _bounds_something,
+    "budget": _is_given,
+    "credit_usd": _is_given,
+    "max_output_tokens": _is_given,
+    "cache_scope": lambda scope: scope == "team",
+}
+
+
+def refuse_unavailable(fields: Mapping[str, Any]) -> None:
+    """Raise `InvalidRequest` for the first field of a key that asks for what this version does not have."""
+    for name, asks_for_it in KEY_FIELDS.items():
+        if name in fields and asks_for_it(fields[name]):
+            raise InvalidRequest(f"`{name}` is {WORDS}.", param=name)
+
+
+def unavailable_routes() -> APIRouter:
+    """Routes that say so, with 404, instead of pretending never to have been named."""
+    router = APIRouter(include_in_schema=False)
+
+    async def say_so() -> None:
+        raise NotAvailableYet(f"This route is {WORDS}.")
+
+    for method, path in ROUTES:
+        router.add_api_route(path, say_so, methods=_EVERY_METHOD if method == "*" else [method])
+    return router

@@ -1,0 +1,193 @@
+"""The composition root of the control process: the one file of this room where all its parts meet.
+
+Constructing does no I/O; `open` does, `run` follows changes until it is cancelled, `aclose` undoes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+
+from gateway.auth.virtual_key import configured_secret
+from gateway.config import Settings, load
+from gateway.control.active_text import Overrides
+from gateway.control.admin_key import AdminAuth, configured_admin_key, new_admin_key
+from gateway.control.alias_service import AliasService
+from gateway.control.app import create_app, framed
+from gateway.control.discovery import EVERY_S, Discovery
+from gateway.control.key_service import KeyService
+from gateway.control.link import WorkerLink
+from gateway.control.reload import ConfigReloader
+from gateway.control.snapshot import SnapshotKeeper
+from gateway.store.alias_repository import AliasRepository
+from gateway.store.client import Store
+from gateway.store.errors import StoreAway, StoreError
+from gateway.store.key_repository import KeyRepository
+from gateway.store.secret_repository import SecretRepository
+from gateway.supervisor.paths import embedded_socket
+from gateway.telemetry.exposition import Registry
+from gateway.upstream.client import make_client
+from gateway.upstream.http1.transport import Http1Transport
+from gateway.upstream.port import Transport
+from gateway.upstream.via_httpx import HttpxTransport
+
+log = structlog.get_logger(__name__)
+
+STORE_TIMEOUT_S = 2.0
+"""Nothing here is on the path of a call, so a slow answer of the store beats none."""
+
+STORE_WAIT_S = 10.0
+"""How long a start waits for the store; then it is served without it and joined when it comes."""
+
+FIRST_LOOK_S = 3.0
+"""How long a start waits for upstreams to list their models."""
+
+_RETRY_S = 0.1
+
+
+def store_url(settings: Settings) -> str:
+    """Where the store is: as configured, or the embedded one's socket."""
+    if settings.store.embedded:
+        return f"unix://{embedded_socket(settings.store.data_dir)}"
+    return settings.store.url
+
+
+class ControlPlane:
+    """Everything that a control process runs, apart from its server and its signals.
+
+    Args:
+        text: the active configuration, read with relative paths from the folder of `path`.
+        path: the operator's file.
+        runtime: the gateway's runtime directory.
+        overrides: values of the command line, which beat the file's.
+        environment: variables of the file, and the secrets that the operator gives.
+    """
+
+    def __init__(
+        self, text: str, path: Path, runtime: Path, overrides: Overrides, environment: Mapping[str, str]
+    ) -> None:
+        settings = load(text, base=path.parent, env=environment, name=str(path))
+        self._demo_socket = runtime / "demo.sock"
+        self._configured_admin_key = configured_admin_key(environment)
+        self._configured_secret = configured_secret(environment)
+        self._secret: bytes | None = None
+        self._transports: dict[str, Transport] = {"http1": Http1Transport(), "httpx": HttpxTransport()}
+        self._store = Store(store_url(settings), timeout_s=STORE_TIMEOUT_S)
+        self._secrets = SecretRepository(self._store)
+        aliases = AliasRepository(self._store)
+        self.metrics = Registry()
+        self.link = WorkerLink(runtime / "control.sock", secrets.token_hex(8), self.metrics.add)
+        self.keeper = SnapshotKeeper(aliases, self.link.push, text, settings, time.time)
+        self.reloader = ConfigReloader(
+            path, runtime / "active.yaml", overrides, environment, self.keeper, self.link
+        )
+        self._discovery = Discovery(
+            aliases, lambda name, upstream: make_client(name, upstream, self._transports, self._demo_socket)
+        )
+        auth = AdminAuth(self._configured_admin_key, self._secrets, time.monotonic)
+        self.api = create_app(
+            keys=KeyService(KeyRepository(self._store), self._gateway_secret, time.time, secrets.randbelow),
+            aliases=AliasService(aliases, self.keeper, self.link, time.time),
+            keeper=self.keeper,
+            link=self.link,
+            reloader=self.reloader,
+            render_metrics=self.metrics.render,
+            clock=time.time,
+            monotonic=time.monotonic,
+        )
+        self.app = framed(self.api, auth, metrics_auth=settings.admin.metrics_auth)
+
+    async def open(self) -> str | None:
+        """Listen for workers, meet the store, look at upstreams; returns the admin key if this made it.
+
+        A store that does not come in time is waited for in `run`.
+        """
+        await self.link.open()
+        try:
+            async with asyncio.timeout(STORE_WAIT_S):
+                made = await self._meet_store()
+        except (TimeoutError, StoreError) as error:
+            log.warning("the store is away at the start; waiting for it", error=str(error))
+            return None
+        await self._first_look()
+        return made
+
+    async def run(self) -> None:
+        """Follow changes of aliases, file and upstreams, for ever."""
+        if self.keeper.current is None:
+            made = await self._meet_store()
+            if made is not None:  # too late for the supervisor's line, and it is shown only once
+                print(f"admin key: {made}", flush=True)  # noqa: T201
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.keeper.watch())
+            tasks.create_task(self.reloader.watch())
+            tasks.create_task(self._keep_looking())
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self.link.aclose()
+        for transport in self._transports.values():
+            await transport.aclose()
+        await self._store.aclose()
+
+    async def _meet_store(self) -> str | None:
+        """Wait for the store, agree with other replicas on the admin key, read the aliases."""
+        is_open = False
+        while True:
+            try:
+                if not is_open:
+                    is_open = True  # a failed open goes on trying by itself
+                    await self._store.open()
+                made = await self._make_admin_key()
+                await self.keeper.refresh()
+            except StoreAway:
+                await asyncio.sleep(_RETRY_S)
+                continue
+            return made
+
+    async def _make_admin_key(self) -> str | None:
+        if self._configured_admin_key is not None:
+            return None
+        key = new_admin_key()
+        return key if await self._secrets.offer_admin_key(key) else None
+
+    async def _gateway_secret(self) -> bytes:
+        if self._secret is None:
+            self._secret = self._configured_secret or await self._secrets.gateway_secret(
+                secrets.token_hex(32)
+            )
+        return self._secret
+
+    async def _first_look(self) -> None:
+        """Learn what upstreams serve before the first call. The demo upstream may still be starting."""
+        try:
+            async with asyncio.timeout(FIRST_LOOK_S):
+                while not await self._look():  # noqa: ASYNC110  # a look is no event
+                    await asyncio.sleep(_RETRY_S)
+        except (TimeoutError, StoreError) as error:
+            log.warning("not every upstream has listed its models yet", error=str(error))
+
+    async def _look(self) -> bool:
+        snapshot = self.keeper.current
+        known = snapshot.discovered if snapshot is not None else {}
+        all_answered = await self._discovery.look(self.keeper.settings, known)
+        await self.keeper.refresh()
+        return all_answered
+
+    async def _keep_looking(self) -> None:
+        """Look again every few minutes, and as soon as the configuration has changed."""
+        looked_at, settings = time.monotonic(), self.keeper.settings
+        while True:
+            await asyncio.sleep(1)
+            if self.keeper.settings is settings and time.monotonic() - looked_at < EVERY_S:
+                continue
+            looked_at, settings = time.monotonic(), self.keeper.settings
+            try:
+                await self._look()
+            except StoreError as error:
+                log.warning("upstreams' models cannot be kept while the store is away", error=str(error))
