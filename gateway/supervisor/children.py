@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -36,15 +37,18 @@ class Child:
         self._ready: asyncio.Future[None] = self._loop.create_future()
         os.set_blocking(pipe, False)
         self._loop.add_reader(pipe, self._read, pipe)
+        process.exited.add_done_callback(self._read_last)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has said so."""
+        return self._ready.done()
 
     async def ready(self, within_s: float = READY_WITHIN_S) -> None:
         """Wait until it serves. Raises `NotReady`, after which the process is gone."""
         exited = self.process.exited
         either: set[asyncio.Future[Any]] = {self._ready, exited}
-        try:
-            await asyncio.wait(either, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            self._close()
+        await asyncio.wait(either, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
         if self._ready.done():
             return
         if exited.done():
@@ -61,8 +65,15 @@ class Child:
                 self._on_note(line[6:].decode("utf-8", "replace"))
             elif line == b"ready" and not self._ready.done():
                 self._ready.set_result(None)
-        if not chunk:
-            self._close()  # silent for ever; the exit or the deadline decides
+        if not chunk:  # nothing more will come; its exit or the deadline decide
+            self._close()
+
+    def _read_last(self, _: asyncio.Future[int]) -> None:
+        """A note may be all that tells a new admin key, so none is lost with the process that wrote it."""
+        with contextlib.suppress(BlockingIOError):  # somebody else holds the other end
+            while self._pipe is not None:
+                self._read(self._pipe)
+        self._close()
 
     def _close(self) -> None:
         if self._pipe is not None:

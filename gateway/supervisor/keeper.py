@@ -9,7 +9,6 @@ from collections.abc import Callable
 from gateway.supervisor.backoff import Backoff
 from gateway.supervisor.children import Child, NotReady
 from gateway.supervisor.output import log
-from gateway.supervisor.processes import Process
 
 
 class Keeper:
@@ -28,8 +27,8 @@ class Keeper:
         self._child: Child | None = None  # the one in place: it was ready, though it may have died since
         self._held: set[int] = set()  # signals that wait for a child able to take them
         self._filling = asyncio.Lock()  # a restart and a replacement never both fill the place
-        self._mine: set[Process] = set()  # the one in place, those that start and those that retire
-        self._retiring: dict[Process, asyncio.Task[None]] = {}
+        self._mine: set[Child] = set()  # the one in place, those that start and those that retire
+        self._retiring: dict[Child, asyncio.Task[None]] = {}
         self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> asyncio.Task[None]:
@@ -57,13 +56,13 @@ class Keeper:
             old = self._child
             await self._fill()
         if old is not None:
-            self._retiring[old.process] = asyncio.create_task(self._retire(old.process))
+            self._retiring[old] = asyncio.create_task(self._retire(old))
 
     async def stop(self, number: int, within_s: float) -> None:
         """Fill the place no more and end everything in it with this signal, past the bound by force."""
         if self._keeping is not None:
             self._keeping.cancel()
-        await asyncio.gather(*(self._end(process, number, within_s) for process in self._mine))
+        await asyncio.gather(*(self._end(child, number, within_s) for child in self._mine))
 
     async def _keep(self, child: Child) -> None:
         backoff = Backoff()
@@ -92,23 +91,26 @@ class Keeper:
 
     async def _fill(self) -> Child:
         child = self._launch()
-        process = child.process
-        self._mine.add(process)
-        process.exited.add_done_callback(lambda _: self._mine.discard(process))
+        self._mine.add(child)
+        child.process.exited.add_done_callback(lambda _: self._mine.discard(child))
         await child.ready()
-        log("child_ready", child=self._name, pid=process.pid)
+        log("child_ready", child=self._name, pid=child.process.pid)
         self._child = child
         while self._held:
-            process.signal(self._held.pop())
+            child.process.signal(self._held.pop())
         return child
 
-    async def _retire(self, process: Process) -> None:
-        log("child_retires", child=self._name, pid=process.pid)
-        await self._end(process, signal.SIGUSR2, self._retire_within_s)
-        del self._retiring[process]
+    async def _retire(self, child: Child) -> None:
+        log("child_retires", child=self._name, pid=child.process.pid)
+        await self._end(child, signal.SIGUSR2, self._retire_within_s)
+        del self._retiring[child]
 
-    async def _end(self, process: Process, number: int, within_s: float) -> None:
-        if number == signal.SIGTERM and process in self._retiring:
-            number = 0  # it drains already; a drain begun anew would only confuse it
-        if not await process.stop(number, within_s):
-            log("child_killed", "warning", child=self._name, pid=process.pid, after_s=within_s)
+    async def _end(self, child: Child, number: int, within_s: float) -> None:
+        if number == signal.SIGTERM and child in self._retiring:
+            number = 0  # it finishes its streams already; nothing new to tell
+        elif number == signal.SIGINT and not child.is_ready:
+            number = (
+                signal.SIGTERM
+            )  # ends a Python that still imports without a word; SIGINT, with a traceback
+        if not await child.process.stop(number, within_s):
+            log("child_killed", "warning", child=self._name, pid=child.process.pid, after_s=within_s)
