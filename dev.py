@@ -203,10 +203,10 @@ def check(args: Args) -> None:
     ensure(MAIN)
     scripts = MAIN.folder / "bin"
     steps: dict[str, list[str | Path]] = {
-        "format": [scripts / "ruff", "format", "--check", "--quiet", "."],
+        "format": [scripts / "ruff", "format", "--check", "."],
         "lint": [scripts / "ruff", "check", "--quiet", "."],
         "types": [scripts / "mypy", "gateway", "dev.py", "docs/generate.py"],
-        "import contracts": [scripts / "lint-imports"],
+        "import contracts": [scripts / "lint-imports", "--no-logo"],
         "docs": [MAIN.python, "docs/generate.py", "--check"],
     }
 
