@@ -10,7 +10,9 @@ from msgspec import Raw
 from msgspec.json import Encoder
 
 from gateway.catalog.catalogue import Catalogue, Home, StoredAlias
-from gateway.config.models import AliasSettings, FallbackSettings, RewriteSettings, Settings, UpstreamSettings
+from gateway.config.alias import AliasSettings, FallbackSettings, RewriteSettings
+from gateway.config.models import Settings
+from gateway.config.upstream import UpstreamSettings
 from gateway.domain.model_id import parse_model_id
 from gateway.domain.plan import Candidate, Reason, Rewrite, Target
 
@@ -30,7 +32,8 @@ def build(
         discovered: model objects of each upstream's own list, by upstream.
     """
     homes = [
-        _home(name, upstream, (discovered or {}).get(name, ())) for name, upstream in settings.upstreams.items()
+        _home(name, upstream, (discovered or {}).get(name, ()))
+        for name, upstream in settings.upstreams.items()
     ]
     blocks: dict[str, tuple[AliasSettings, int]] = {}
     if aliases is None:
@@ -64,25 +67,23 @@ def _raw_items(fields: Mapping[str, Any]) -> tuple[tuple[str, Raw], ...]:
 
 
 def _home(name: str, upstream: UpstreamSettings, discovered: Sequence[Mapping[str, Any]]) -> Home:
-    models: tuple[str, ...] | None = None
-    adapters: dict[str, tuple[tuple[str, Raw], ...]] = {}
-    if upstream.models == "discover" or (upstream.kind == "demo" and upstream.models is None):
+    models = upstream.listed
+    if models is None and (upstream.discovers or upstream.kind == "demo"):
         models = ()
-    elif isinstance(upstream.models, Mapping):
-        models = ()
-        adapters = {model: _raw_items(adapter.set) for model, adapter in upstream.models.items()}
-    elif upstream.models is not None:
-        models = tuple(upstream.models)
-    dates = upstream.shutdown_dates
     return Home(
         name=name,
         owns=tuple(upstream.owns),
         models=models,
-        adapters=adapters,
+        adapters={
+            model: _raw_items(upstream.adapter(model))
+            for model in (upstream.models if isinstance(upstream.models, Mapping) else ())
+        },
         discovered={str(model["id"]): model for model in discovered if "id" in model},
         credentials=max(1, len(upstream.credentials)),
         disabled=None if upstream.enabled else "every entry of its `api_keys` is empty",
-        shutdown_dates={glob: date and str(date) for glob, date in dates.items()},
+        shutdown_dates={
+            glob: None if date is None else str(date) for glob, date in upstream.shutdown_dates.items()
+        },
     )
 
 
@@ -97,18 +98,17 @@ class _TargetMaker:
         self._rewrites = rewrites
 
     def target(self, name: str, block: AliasSettings, revision: int) -> Target:
-        timeouts = block.timeouts.model_dump(exclude_none=True) if block.timeouts else None
         return Target(
             name=name,
             alias=name,
             release=f"{name}@{revision}/stable",
-            candidates=tuple(_numbered(self._chain(name, block, (name,)))),
+            candidates=tuple(_numbered(self._chain(block, (name,)))),
             defaults=_raw_items(block.defaults),
             fallback_on=frozenset(str(failure) for failure in block.fallback_on),
-            timeouts=timeouts,
+            timeouts=block.timeouts.given if block.timeouts else None,
         )
 
-    def _chain(self, name: str, block: AliasSettings, seen: tuple[str, ...]) -> Iterable[list[Candidate]]:
+    def _chain(self, block: AliasSettings, seen: tuple[str, ...]) -> Iterable[list[Candidate]]:
         """The steps of an alias: its own model first, then each fallback."""
         yield self._step(block.model, block.upstream_order, block.rewrite)
         for fallback in block.fallbacks:
@@ -127,7 +127,7 @@ class _TargetMaker:
         if other is None:
             yield self._step(model, fallback.upstream_order, fallback.rewrite)
         elif model not in seen:
-            yield from self._chain(model, other, (*seen, model))
+            yield from self._chain(other, (*seen, model))
 
     def _step(
         self, model: str, order: Sequence[tuple[str, int | None]] | None, rewrite: str | None
@@ -154,4 +154,3 @@ def _numbered(steps: Iterable[list[Candidate]]) -> Iterable[Candidate]:
         for candidate in fresh:
             seen.add((candidate.upstream, candidate.model, candidate.rewrite and candidate.rewrite.name))
             yield replace(candidate, step=number)
-

@@ -30,8 +30,7 @@ def body_for(call: Call, target: Target, candidate: Candidate, *, stream_usage: 
         fields.setdefault(name, value)
     if candidate.rewrite is not None:
         _apply(candidate.rewrite, fields)
-    for name, value in candidate.adapter:
-        fields[name] = value
+    fields.update(candidate.adapter)
     fields["model"] = Raw(_encode(candidate.model))
     if call.stream:
         if stream_usage:
@@ -57,8 +56,7 @@ def _apply(rewrite: Rewrite, fields: dict[str, Raw]) -> None:
         value = fields.pop(old, None)
         if value is not None:
             fields.setdefault(new, value)
-    for name, value in rewrite.set:
-        fields[name] = value
+    fields.update(rewrite.set)
     messages = fields.get("messages")
     if rewrite.system_message is not None and messages is not None:
         fields["messages"] = Raw(_in_front(rewrite.system_message, bytes(messages)))

@@ -190,4 +190,3 @@ class StreamBroken(GatewayError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
-

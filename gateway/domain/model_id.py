@@ -51,7 +51,7 @@ class ModelId:
 
     @property
     def needs_owner(self) -> bool:
-        """True for ids that belong to one organisation: only upstreams whose `owns` covers it may serve them."""
+        """True for ids that belong to one organisation: only upstreams that own it may serve them."""
         return self.text.startswith("ft:")
 
     def is_owned_by(self, owns: Sequence[str]) -> bool:

@@ -87,6 +87,11 @@ class Plan:
     left_out: tuple[LeftOut, ...]
     first_skipped: Reason | None = None
 
+    def first_only(self) -> Plan:
+        """The plan of a caller that wants no fallback: the first target serves, or nobody does."""
+        attempts = self.attempts[:1] if self.first_skipped is None else ()
+        return Plan(attempts, self.left_out, self.first_skipped)
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from gateway.domain.errors import EncodedBody, RequestTooLarge, SlowBody
+from gateway.domain.errors import EncodedBody, GatewayError, RequestTooLarge, SlowBody
 
 if TYPE_CHECKING:
     from gateway.edge.protocol import GatewayProtocol
@@ -47,11 +47,12 @@ class Exchange(RequestResponseCycle):
     status = 0
     reader: Reader | None = None
     too_large = False
+    body_error: GatewayError | None = None
     _body_waiter: asyncio.Future[None] | None = None
     _chunked = True
 
     async def run_asgi(self, app: ASGI3Application) -> None:
-        """Run the application. It answers every error itself; what escapes is a bug and closes the connection."""
+        """Run the application. It answers its errors; what escapes is a bug and closes the connection."""
         try:
             await app(self.scope, self.receive, self.send)
         except asyncio.CancelledError:
@@ -75,8 +76,8 @@ class Exchange(RequestResponseCycle):
             timeout_s: how long it may take.
 
         Raises:
-            EncodedBody, RequestTooLarge, SlowBody: after the reply the connection is closed, since what is
-                left of the body would be read as the next request.
+            EncodedBody, RequestTooLarge, SlowBody, InvalidRequest: after the reply the connection is
+                closed, since what is left of the body would be read as the next request.
         """
         headers = self.request_headers
         length = headers.get(b"content-length")
@@ -91,6 +92,8 @@ class Exchange(RequestResponseCycle):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self.more_body and not self.disconnected:
             await self._body_or_timeout(timeout_s)
+        if self.body_error is not None:
+            raise self.body_error
         if self.too_large or len(self.body) > max_bytes:
             raise self._refuse_rest(RequestTooLarge(_too_large(max_bytes)))
         return bytes(self.body)
@@ -104,8 +107,10 @@ class Exchange(RequestResponseCycle):
         finally:
             timer.cancel()
             self._body_waiter = None
-        if self.more_body and not self.too_large and not self.disconnected:
-            raise self._refuse_rest(SlowBody(f"The request body did not arrive within {timeout_s:g} seconds."))
+        if self.more_body and not (self.too_large or self.disconnected or self.body_error):
+            raise self._refuse_rest(
+                SlowBody(f"The request body did not arrive within {timeout_s:g} seconds.")
+            )
 
     def _refuse_rest(self, error: _E) -> _E:
         if self.more_body:
@@ -125,7 +130,13 @@ class Exchange(RequestResponseCycle):
             return
         self.response_started = True
         self.status = status
-        head = [self._head(status, headers), b"content-length: ", str(len(content)).encode(), b"\r\n\r\n", content]
+        head = [
+            self._head(status, headers),
+            b"content-length: ",
+            str(len(content)).encode(),
+            b"\r\n\r\n",
+            content,
+        ]
         self.transport.write(b"".join(head))
         self._complete()
 

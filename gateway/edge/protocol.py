@@ -116,11 +116,6 @@ class GatewayProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(InvalidRequest("The HTTP request is malformed."))
 
-    def eof_received(self) -> bool:
-        """A client that closes its sending side may still read, unless its request is not complete."""
-        cycle = self.cycle
-        return cycle is not None and not cycle.response_complete and not cycle.more_body
-
     def close_gently(self) -> None:
         """Close after a refusal: a reset would take the reply with it while the client still sends."""
         self._closing = True
@@ -206,7 +201,7 @@ class GatewayProtocol(HttpToolsProtocol):
         exchange.protocol = self
         exchange.request_headers = headers
         exchange.started_at = self.loop.time()
-        scope["extensions"] = {"tunegate.exchange": exchange}  # type: ignore[typeddict-unknown-key]  # ours
+        scope["extensions"] = {"tunegate.exchange": cast("Any", exchange)}
         self.cycle = exchange
         if previous is None or previous.response_complete:
             self._start_asgi_task(exchange, self.app)
@@ -236,6 +231,11 @@ class GatewayProtocol(HttpToolsProtocol):
 
     # -- replies
 
+    def on_response_complete(self) -> None:
+        """A reply is out: the next request, if this connection takes one."""
+        if not self._closing:
+            super().on_response_complete()
+
     def default_head(self) -> bytes:
         """The header lines of every reply, as bytes; uvicorn makes a new list each second, for the date."""
         defaults = self.server_state.default_headers
@@ -248,14 +248,19 @@ class GatewayProtocol(HttpToolsProtocol):
         if self.transport.is_closing() or self._closing:
             return
         cycle = cast("Exchange | None", self.cycle)
+        self._closing = True
         if cycle is not None and not cycle.response_complete:
-            # Broken bytes behind, or inside, a request that is being served: its client cannot be told
-            # without mixing into that reply.
-            self.transport.close()
+            # Broken bytes inside a body are that request's error; behind it, they end the connection once
+            # its reply is out.
+            cycle.keep_alive = False
+            if cycle.more_body:
+                cycle.body_error = error
+                cycle.body_event()
             return
         reply = render(error)
         head = (
-            b"HTTP/1.1 %d %b\r\n%bcontent-type: %b\r\nx-request-id: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+            b"HTTP/1.1 %d %b\r\n%bcontent-type: %b\r\nx-request-id: %b\r\n"
+            b"content-length: %d\r\nconnection: close\r\n\r\n"
         )
         content = reply.content
         reason = b"Request Timeout" if reply.status == 408 else b"Bad Request"
@@ -263,7 +268,6 @@ class GatewayProtocol(HttpToolsProtocol):
         self.transport.write(
             head % (reply.status, reason, self.default_head(), JSON, request_id, len(content)) + content
         )
-        self._closing = True
         self.transport.close()
 
     def pause_writing(self) -> None:

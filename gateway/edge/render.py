@@ -78,7 +78,12 @@ def render(error: errors.GatewayError) -> ErrorReply:
 
 def render_unexpected() -> ErrorReply:
     """The reply for a bug of ours: it says nothing about it."""
-    body = {"message": "The gateway failed to handle this request.", "type": _SERVER, "param": None, "code": None}
+    body = {
+        "message": "The gateway failed to handle this request.",
+        "type": _SERVER,
+        "param": None,
+        "code": None,
+    }
     return ErrorReply(500, body)
 
 

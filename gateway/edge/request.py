@@ -23,6 +23,7 @@ _KINDS = {
     "number": rb"[-0-9]",
 }
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_INNERMOST = re.compile(rb"\[\]|\{\}")
 _BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -131,7 +132,7 @@ def _parse(body: bytes, max_depth: int) -> dict[str, Raw]:
 
 
 def _depth(body: bytes, limit: int) -> int:
-    """How deep the brackets nest, counted up to `limit` + 1. Strings are taken out first; all of it runs in C.
+    """How deep the brackets nest, counted up to `limit` + 1. Strings go first; all of it runs in C.
 
     Each pass removes the innermost pairs, so what is left after `limit` passes is deeper than that.
     """
@@ -139,7 +140,7 @@ def _depth(body: bytes, limit: int) -> int:
     for level in range(limit + 1):
         if not brackets:
             return level
-        inner = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        inner = _INNERMOST.sub(b"", brackets)
         if len(inner) == len(brackets):
             return level  # unbalanced: the parser will say so
         brackets = inner
@@ -185,7 +186,9 @@ def options_of(headers: Mapping[bytes, bytes]) -> CallOptions:
     if fallback is None and pin is None and timeout is None:
         return DEFAULT_OPTIONS
     if fallback not in (None, b"never"):
-        raise InvalidRequest("The header x-tunegate-fallback knows only the value `never`.", "x-tunegate-fallback")
+        raise InvalidRequest(
+            "The header x-tunegate-fallback knows only the value `never`.", "x-tunegate-fallback"
+        )
     return CallOptions(
         fallback=fallback is None,
         pin=None if pin is None else pin.decode("latin-1"),

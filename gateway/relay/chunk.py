@@ -1,4 +1,4 @@
-"""The few facts the gateway needs out of a chunk or a reply. Odd values are read as absent, never as an error."""
+"""The few facts the gateway needs of a chunk or a reply. Odd values are absent, never an error."""
 
 from __future__ import annotations
 
@@ -82,21 +82,19 @@ def official_error(error: Mapping[str, Any]) -> dict[str, Any]:
 def finished_choices(document: Mapping[str, Any]) -> set[int]:
     """Indexes of the choices that this chunk ends. An empty finish reason is none."""
     return {
-        choice.get("index") if isinstance(choice.get("index"), int) else 0
+        index if isinstance(index := choice.get("index"), int) else 0
         for choice in _choices(document)
         if isinstance(choice.get("finish_reason"), str) and choice["finish_reason"]
     }
 
 
 def has_content(document: Mapping[str, Any]) -> bool:
-    """True where a chunk carries what commits a stream: content, a tool call, a refusal, reasoning, a finish."""
+    """True where a chunk commits a stream: content, a tool call, a refusal, reasoning, a finish."""
     for choice in _choices(document):
         if choice.get("finish_reason") or choice.get("text"):
             return True
         delta = choice.get("delta")
-        if isinstance(delta, dict) and any(
-            value and key != "role" for key, value in delta.items()
-        ):
+        if isinstance(delta, dict) and any(value and key != "role" for key, value in delta.items()):
             return True
     return False
 

@@ -44,10 +44,9 @@ class Drain(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds: between the upstream's events, for the whole stream, and until a keep-alive comment leaves."""
+    """Seconds: how long the upstream may be silent, and until a keep-alive comment leaves."""
 
     idle_s: float
-    total_s: float
     keepalive_s: float
 
 
@@ -109,13 +108,14 @@ class Pump:
 
     # -- from the commit point on
 
-    def connect(self, client: Drain, limits: Limits, total_left_s: float) -> None:
-        """Let the stream flow to `client`, what was held first."""
-        self._client = client
+    def connect(self, client: Drain, limits: Limits, deadline: float) -> None:
+        """Let the stream flow to `client`, what was held first; `deadline` is by the loop's clock."""
         self._limits = limits
-        now = self._loop.time()
-        self._deadline = now + total_left_s
-        self._last_sent_at = now
+        self._deadline = deadline
+        self._last_sent_at = self._loop.time()
+        if self._client_left:
+            return
+        self._client = client
         if self._pending:
             client.write(self._pending)
             self._pending = b""
@@ -171,15 +171,13 @@ class Pump:
         """The next bytes of the upstream's body."""
         if self._end.done():
             return
-        try:
-            out = self._stream.feed(chunk)
-        except StreamBroken as error:
-            self._break(error)
-            return
+        out = self._stream.feed(chunk)
         self._last_byte_at = self._loop.time()
         if out:
             self._deliver(out)
-        if self._stream.is_done:
+        if self._stream.broken is not None:
+            self._break(self._stream.broken)
+        elif self._stream.is_done:
             self._complete()
 
     def end(self) -> None:
@@ -187,14 +185,13 @@ class Pump:
         self._body_over = True
         if self._end.done():
             return
-        try:
-            out = self._stream.close()
-        except StreamBroken as error:
-            self._break(error)
-            return
+        out = self._stream.close()
         if out:
             self._deliver(out)
-        self._complete()
+        if self._stream.broken is not None:
+            self._break(self._stream.broken)
+        else:
+            self._complete()
 
     def fail(self, error: Exception) -> None:
         """The upstream's connection broke."""

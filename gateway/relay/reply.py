@@ -35,9 +35,13 @@ def read_reply(body: bytes) -> Usage | None:
     try:
         reply = _decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        raise AttemptFailed(FailureClass.BAD_RESPONSE, "The upstream's answer is not a JSON object.") from None
+        raise AttemptFailed(
+            FailureClass.BAD_RESPONSE, "The upstream's answer is not a JSON object."
+        ) from None
     if reply.choices is None and reply.data is None:
-        error = error_of({"error": reply.error, "object": reply.object, "type": reply.type, "detail": reply.detail})
+        error = error_of(
+            {"error": reply.error, "object": reply.object, "type": reply.type, "detail": reply.detail}
+        )
         if error is not None or reply.detail is not None:
             raise AttemptFailed(
                 FailureClass.BAD_RESPONSE, "The upstream answered 200 with an error inside.", error=error

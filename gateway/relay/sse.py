@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from gateway.domain.errors import StreamBroken
-
 MAX_EVENT_BYTES = 1 << 20
 """The longest event that is held before it is complete: 1 MiB."""
 
@@ -53,6 +51,8 @@ class SSEDecoder:
         self._held = b""
         self._scanned = 0
         self._at_start = True
+        self.is_overlong = False
+        """True once an event grew past the limit: nothing comes any more."""
 
     @property
     def is_empty(self) -> bool:
@@ -60,11 +60,9 @@ class SSEDecoder:
         return not self._held and not self._at_start
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """The events that `chunk` completes.
-
-        Raises:
-            StreamBroken: an event grew past the limit.
-        """
+        """The events that `chunk` completes. Past an event that is too long there are none."""
+        if self.is_overlong:
+            return []
         held = self._held + chunk if self._held else chunk
         if self._at_start:
             if len(held) < 3 and _BOM.startswith(held):
@@ -75,13 +73,14 @@ class SSEDecoder:
         events: list[Event] = []
         start = 0
         for end in self._ends(held):
-            if end > start:
-                events.append(_parse(held[start:end]))
+            if end - start > self._max:
+                self.is_overlong = True
+                return events
+            events.append(_parse(held[start:end]))
             start = end
         self._held = held[start:]
         self._scanned = max(0, len(self._held) - 3)
-        if len(self._held) > self._max:
-            raise StreamBroken("upstream_error", f"The upstream sent an event of over {self._max} bytes.")
+        self.is_overlong = len(self._held) > self._max
         return events
 
     def close(self) -> list[Event]:
@@ -90,7 +89,7 @@ class SSEDecoder:
         return [_parse(held)] if held.strip(b"\r\n") else []
 
     def _ends(self, held: bytes) -> list[int]:
-        ends = []
+        ends: list[int] = []
         position = self._scanned
         while True:
             found = _BLANK_LINE.search(held, position)

@@ -25,7 +25,8 @@ class Stream:
     """State of one stream. Feed it the upstream's bytes; it returns the bytes that may leave.
 
     Until `is_committed`, everything is held: the first return after the commit point holds all of it.
-    `[DONE]` is never returned: it leaves after the settlement, written by whoever settles.
+    `[DONE]` is never returned: it leaves after the settlement, written by whoever settles. Once `broken` is
+    set, what came before has been returned and nothing more will be.
 
     Args:
         wants_usage: the client asked for the usage-only chunk.
@@ -35,12 +36,14 @@ class Stream:
     def __init__(self, *, wants_usage: bool, choices: int = 1) -> None:
         self.is_committed = False
         self.is_done = False
+        self.broken: StreamBroken | None = None
         self.usage: Usage | None = None
         self._wants_usage = wants_usage
         self._choices = choices
         self._finished: set[int] = set()
         self._decoder = SSEDecoder()
         self._held: list[bytes] = []
+        self._held_bytes = 0
 
     @property
     def is_finished(self) -> bool:
@@ -48,42 +51,45 @@ class Stream:
         return self.is_done or len(self._finished) >= self._choices
 
     def feed(self, chunk: bytes) -> bytes:
-        """Bytes that may leave now.
-
-        Raises:
-            StreamBroken: the upstream reported an error, or broke the rules, inside the stream.
-        """
-        if self.is_committed and self._decoder.is_empty and _is_plain_block(chunk):
+        """Bytes that may leave now."""
+        if self.is_committed and self._decoder.is_empty and not self._is_over and _is_plain_block(chunk):
             return chunk
-        return self._pass(self._decoder.feed(chunk))
+        out = self._pass(self._decoder.feed(chunk))
+        if self._decoder.is_overlong and not self._is_over:
+            self.broken = StreamBroken("upstream_error", "The upstream sent an event of over 1 MiB.")
+        return out
 
     def close(self) -> bytes:
         """The upstream's body ended in good order: what is left to leave.
 
-        Raises:
-            StreamBroken: `stream_truncated`, it ended without a finish reason.
+        `broken` is set to `stream_truncated` where it ended without a finish reason.
         """
         rest = self._decoder.close()
         left = self._pass([event for event in rest if not _is_cut(event)])
-        if not self.is_finished:
-            raise StreamBroken("stream_truncated", "The upstream ended the stream before the answer was complete.")
+        if self.broken is None and not self.is_finished:
+            self.broken = StreamBroken(
+                "stream_truncated", "The upstream ended the stream before the answer was complete."
+            )
         return left
+
+    @property
+    def _is_over(self) -> bool:
+        return self.is_done or self.broken is not None
 
     def _pass(self, events: list[Event]) -> bytes:
         out = self._held
         for event in events:
-            if self.is_done:
-                break  # nothing follows [DONE]
+            if self._is_over:
+                break
             if self.is_committed and _is_plain_block(event.raw):
                 out.append(event.raw)
-            else:
-                for clean, text in _cleaned(event):
+                continue
+            for clean, text in _cleaned(event):
+                if not self._is_over:
                     self._inspect(clean, text, out)
         if self.is_committed:
             self._held = []
             return b"".join(out)
-        if sum(map(len, out)) > MAX_HELD_BYTES:
-            raise StreamBroken("upstream_error", "The upstream sent over 64 KiB before any content.")
         return b""
 
     def _inspect(self, clean: bytes, text: bytes, out: list[bytes]) -> None:
@@ -101,14 +107,22 @@ class Stream:
             return
         error = error_of(document)
         if error is not None:
-            raise StreamBroken("upstream_error", error["message"])
-        self.usage = usage_of(document) or self.usage  # the last wins, never the sum: some send it in every chunk
+            self.broken = StreamBroken("upstream_error", error["message"])
+            return
+        self.usage = (
+            usage_of(document) or self.usage
+        )  # the last wins, never the sum: some send it in every chunk
         self._finished |= finished_choices(document)
         if is_usage_only(document) and not self._wants_usage:
             return
         out.append(clean)
-        if not self.is_committed and has_content(document):
+        if self.is_committed:
+            return
+        self._held_bytes += len(clean)
+        if has_content(document):
             self.is_committed = True
+        elif self._held_bytes > MAX_HELD_BYTES:
+            self.broken = StreamBroken("upstream_error", "The upstream sent over 64 KiB before any content.")
 
 
 def _cleaned(event: Event) -> list[tuple[bytes, bytes]]:

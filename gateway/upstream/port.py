@@ -36,7 +36,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. `first_token_s` bounds the wait for the head and, for streams, for the first event with content."""
+    """Seconds. `first_token_s` bounds the wait for the head and, on streams, for the first content."""
 
     connect_s: float = 3.0
     first_token_s: float = 60.0
@@ -46,8 +46,11 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
-    """One HTTP request, ready to go; `target` is the path with its query, `headers` are complete but for
-    Host, Content-Length and Connection, which the transport adds."""
+    """One HTTP request, ready to go.
+
+    `target` is the path with its query; `headers` are complete but for Host, Content-Length and Connection,
+    which the transport adds.
+    """
 
     origin: Origin
     method: str
@@ -87,8 +90,12 @@ class UpstreamResponse(Protocol):
         """Deliver the body, what was held included, to `sink` from now on. At most once."""
 
     async def read(self, limit: int) -> bytes:
-        """The whole body, instead of `attach`. Raises `AttemptFailed` (bad_response past `limit` bytes or on
-        broken framing, timeout when `idle_s` passes without a byte)."""
+        """The whole body, instead of `attach`.
+
+        Raises:
+            AttemptFailed: `bad_response` past `limit` bytes or on broken framing, `timeout` when `idle_s`
+                passes without a byte.
+        """
 
     def pause(self) -> None:
         """Stop reading from the socket (a slow client). Idempotent."""
@@ -106,7 +113,8 @@ class Transport(Protocol):
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
         """Connect (or take a pooled connection), send, and wait for the response's head.
 
-        Cancelling the call closes its connection. 1xx answers are skipped; redirects are not followed."""
+        Cancelling the call closes its connection. 1xx answers are skipped; redirects are not followed.
+        """
 
     async def aclose(self) -> None:
         """Close every connection."""

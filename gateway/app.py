@@ -1,0 +1,188 @@
+"""The composition root of a data-plane worker: the one file where all rooms meet.
+
+`create_worker(...)` builds every object and hands each its collaborators. Constructing does no I/O; `open`
+does, and `aclose` undoes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from gateway.attempts import Attempts
+from gateway.auth.keyring import Keyring
+from gateway.catalog import StoredAlias
+from gateway.config.loader import load
+from gateway.config.models import Settings
+from gateway.edge.app import DataPlane
+from gateway.edge.protocol import Bounds, RequestIds
+from gateway.link import State
+from gateway.observer import RequestObserver
+from gateway.pipeline import CallService
+from gateway.readiness import WorkerReadiness
+from gateway.routing.health import Health
+from gateway.snapshot import Snapshots, make_snapshot
+from gateway.store.alias_repository import AliasRepository
+from gateway.store.client import Store
+from gateway.store.errors import StoreError
+from gateway.store.key_source import StoreKeySource
+from gateway.store.secret_repository import SecretRepository
+from gateway.supervisor.paths import embedded_socket
+from gateway.telemetry.counters import Counters
+from gateway.telemetry.logs import AccessLog
+from gateway.telemetry.metrics import STORE_ERRORS
+from gateway.upstream.http1 import Http1Transport
+from gateway.upstream.port import Transport
+from gateway.upstream.via_httpx import HttpxTransport
+
+log = structlog.get_logger(__name__)
+
+_STORE_RETRY_S = 0.2
+
+
+def store_url(settings: Settings) -> str:
+    """Where the store is: as configured, or the embedded one's socket."""
+    if settings.store.embedded:
+        return f"unix://{embedded_socket(Path(settings.store.data_dir))}"
+    return settings.store.url
+
+
+class Worker:
+    """All that a worker process runs but its server and its signals. Make it with `create_worker`."""
+
+    def __init__(
+        self,
+        text: str,
+        base: Path,
+        name: str,
+        env: Mapping[str, str],
+        runtime: Path,
+        loop: asyncio.AbstractEventLoop,
+        access_log: AccessLog,
+    ) -> None:
+        settings = load(text, base=base, env=env, name=name)
+        self._base, self._name, self._env = base, name, env
+        self._demo_socket = runtime / "demo.sock"
+        self._given_secret = env.get("TUNEGATE_SECRET") or None
+        self._secret: bytes | None = self._given_secret.encode() if self._given_secret else None
+        self.counters = Counters()
+        self.health = Health()
+        self._loop = loop
+        self._transports: dict[str, Transport] = {"http1": Http1Transport(loop), "httpx": HttpxTransport()}
+        self._store = Store(store_url(settings), timeout_s=settings.store.timeout_ms / 1000)
+        self._store.on_state(self._store_changed)
+        first = make_snapshot(settings, None, None, self._transports, self._demo_socket)
+        self.snapshots = Snapshots(first)
+        self._keyring = Keyring(
+            StoreKeySource(self._store), lambda: self._secret, clock=time.monotonic, wall_clock=time.time
+        )
+        self.readiness = WorkerReadiness(lambda: self._store.state == "up")
+        attempts = Attempts(self.health, self.counters, loop)
+        self.service = CallService(self.snapshots, self.health, attempts, loop)
+        self.ids = RequestIds()
+        self.application = DataPlane(
+            self.service,
+            self._keyring,
+            self.snapshots,
+            self.readiness,
+            RequestObserver(self.counters, access_log, loop, self.snapshots),
+            self.ids,
+            loop,
+        )
+
+    @property
+    def bounds(self) -> Bounds:
+        """What the server holds every connection to; it needs a restart to change."""
+        server = self.snapshots.current.settings.server
+        return Bounds(server.max_body_bytes, server.header_timeout_s, server.write_stall_s)
+
+    async def open(self) -> None:
+        """Connect to the store and see it once; where it is away, keep trying behind the scenes."""
+        try:
+            await self._store.open()
+            await self._see_store()
+        except StoreError as error:
+            log.warning("the store is away at the start; not ready until it was seen", error=str(error))
+            self._seeing = asyncio.create_task(self._see_store_in_time())
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._keyring.aclose()
+        for transport in self._transports.values():
+            await transport.aclose()
+        await self._store.aclose()
+
+    def swap(self, state: State) -> None:
+        """Put a state of the control process in force: configuration, aliases and discovered models at once.
+
+        Raises:
+            ValueError: the configuration cannot be used (`ConfigError` is one).
+        """
+        current = self.snapshots.current
+        settings = current.settings
+        if state.config is not None:
+            settings = load(state.config, base=self._base, env=self._env, name=self._name)
+        aliases = {
+            name: StoredAlias(alias["block"], alias["revision"]) for name, alias in state.aliases.items()
+        }
+        fresh = make_snapshot(settings, aliases, state.discovered, self._transports, self._demo_socket)
+        self.snapshots.swap(fresh)
+
+    def health_report(self) -> dict[str, Any]:
+        """What this worker knows of upstreams, for the control process."""
+        resting = self.health.resting(self._loop.time())
+        return {
+            name: {"in_flight": self.health.in_flight(name), "set_aside": resting.get(name, [])}
+            for name in self.snapshots.current.clients
+        }
+
+    async def _see_store(self) -> None:
+        """Read what a worker needs of the store before it is ready. Raises `StoreError`."""
+        if self._given_secret is None:
+            self._secret = await SecretRepository(self._store).gateway_secret(secrets.token_hex(32))
+        stored = await AliasRepository(self._store).read()
+        if stored.epoch and self.snapshots.generation == 0:
+            aliases = {
+                name: {"block": alias.block, "revision": alias.revision}
+                for name, alias in stored.aliases.items()
+                if alias.block is not None
+            }
+            self.swap(State(0, None, aliases, stored.discovered))
+        self.readiness.was_ready = True
+
+    async def _see_store_in_time(self) -> None:
+        while True:
+            await asyncio.sleep(_STORE_RETRY_S)
+            try:
+                await self._see_store()
+            except StoreError:
+                continue
+            return
+
+    def _store_changed(self, state: str) -> None:
+        if state == "away":
+            self.counters.inc(STORE_ERRORS, ("connection",))
+            log.warning("the store is away")
+        else:
+            log.info("the store is back")
+
+
+def create_worker(
+    runtime: Path, config_path: Path, env: Mapping[str, str], loop: asyncio.AbstractEventLoop
+) -> tuple[Worker, str]:
+    """A worker on the active configuration of a running gateway, and the text of that configuration.
+
+    Args:
+        runtime: the gateway's runtime directory; `active.yaml` in it is what is in force.
+        config_path: the operator's file: relative paths start from its folder.
+        env: where `${VAR}` comes from.
+    """
+    text = (runtime / "active.yaml").read_text(encoding="utf-8")
+    worker = Worker(text, config_path.parent, str(config_path), env, runtime, loop, AccessLog(loop))
+    return worker, text

@@ -1,0 +1,168 @@
+"""The data plane's keyring: presented keys into principals, from memory where the memory is fresh."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+
+from gateway.auth.record import KeyRecord
+from gateway.auth.virtual_key import digest, split_key
+from gateway.domain.errors import BadKey, StoreUnavailable
+from gateway.domain.principal import Principal
+
+FRESH_S = 2.0
+"""Up to this age a record is used as it is; then it is read again behind the caller's back."""
+STALE_S = 5.0
+"""From this age on the caller waits for the new record: a revocation is seen within this time."""
+KEEP_S = 300.0
+"""How long a record serves while the store is away."""
+MAX_KEYS = 20_000
+_SEEN_EVERY_S = 60.0
+
+log = structlog.get_logger(__name__)
+
+
+class KeyAway(Exception):
+    """The source of keys does not answer."""
+
+
+class KeySource(Protocol):
+    """Where records come from."""
+
+    async def read(self, key_id: str) -> KeyRecord | None:
+        """The record of this id, None where there never was one. Raises `KeyAway`."""
+
+    async def seen(self, key_id: str, at: int) -> None:
+        """Note that a key was used, unix seconds. Raises `KeyAway`."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    record: KeyRecord
+    principal: Principal
+    read_at: float
+    refreshing: bool = False
+    seen_at: float = float("-inf")
+
+
+class Keyring:
+    """Turns the text of a virtual key into its principal.
+
+    Args:
+        source: where records come from.
+        secret: under which keys are hashed; returns None until the store was seen once.
+        clock: monotonic seconds.
+        wall_clock: unix seconds, for expiry.
+    """
+
+    def __init__(
+        self,
+        source: KeySource,
+        secret: Callable[[], bytes | None],
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self._source = source
+        self._secret = secret
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._entries: dict[str, _Entry] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def authenticate(self, authorization: bytes | None) -> Principal:
+        """The principal of an Authorization header.
+
+        Raises:
+            BadKey: there is no key, or it is unknown, expired or revoked.
+            StoreUnavailable: the key is not known here and the store is away.
+        """
+        key_id, key = _presented(authorization)
+        entry = self._entries.get(key_id)
+        now = self._clock()
+        if entry is None or now - entry.read_at >= STALE_S:
+            entry = await self._read(key_id, entry)
+        elif now - entry.read_at >= FRESH_S and not entry.refreshing:
+            entry.refreshing = True
+            self._in_background(self._refresh(key_id, entry))
+        secret = self._secret()
+        if secret is None:
+            raise StoreUnavailable(_AWAY)
+        unix = self._wall_clock()
+        record = entry.record if entry is not None else _NOBODY
+        if not record.accepts(digest(secret, key), unix) or entry is None:
+            raise BadKey(f"Incorrect API key provided: {_masked(key_id)}.")
+        status = record.status(unix)
+        if status != "active":
+            raise BadKey(f"The API key {_masked(key_id)} is {status}.")
+        if now - entry.seen_at >= _SEEN_EVERY_S:
+            entry.seen_at = now
+            self._in_background(self._note_use(key_id, int(unix)))
+        return entry.principal
+
+    async def aclose(self) -> None:
+        """Stop what runs in the background."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _read(self, key_id: str, known: _Entry | None) -> _Entry | None:
+        try:
+            record = await self._source.read(key_id)
+        except KeyAway:
+            if known is not None and self._clock() - known.read_at < KEEP_S:
+                return known
+            raise StoreUnavailable(_AWAY) from None
+        return self._remember(key_id, record, known)
+
+    def _remember(self, key_id: str, record: KeyRecord | None, known: _Entry | None) -> _Entry | None:
+        if record is None:
+            self._entries.pop(key_id, None)
+            return None
+        if len(self._entries) >= MAX_KEYS and key_id not in self._entries:
+            self._entries.pop(next(iter(self._entries)))
+        seen_at = known.seen_at if known is not None else float("-inf")
+        entry = _Entry(record, record.principal(), self._clock(), seen_at=seen_at)
+        self._entries[key_id] = entry
+        return entry
+
+    async def _refresh(self, key_id: str, entry: _Entry) -> None:
+        try:
+            self._remember(key_id, await self._source.read(key_id), entry)
+        except KeyAway:
+            entry.refreshing = False
+
+    async def _note_use(self, key_id: str, at: int) -> None:
+        try:
+            await self._source.seen(key_id, at)
+        except KeyAway:
+            log.debug("last use of a key not noted", key=key_id)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+_AWAY = "The store of keys is away, so this key cannot be checked. Try again shortly."
+_NOBODY = KeyRecord(id="", name="", digests=(), created_at=0)
+
+
+def _presented(authorization: bytes | None) -> tuple[str, str]:
+    if not authorization:
+        raise BadKey(
+            "You didn't provide an API key. Send it as a bearer token: `Authorization: Bearer tg-...`."
+        )
+    scheme, _, token = authorization.decode("latin-1").partition(" ")
+    key = token.strip()
+    split = split_key(key) if scheme.lower() == "bearer" else None
+    if split is None:
+        raise BadKey("Incorrect API key provided: keys of this gateway look like `tg-<id>-<secret>`.")
+    return split[0], key
+
+
+def _masked(key_id: str) -> str:
+    return f"tg-{key_id}-***"

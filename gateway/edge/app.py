@@ -1,0 +1,141 @@
+"""The data plane's ASGI application: the order of checks, and the one place where errors become replies."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from gateway.auth.keyring import Keyring
+from gateway.domain.call import CallRoute
+from gateway.domain.errors import GatewayError, MethodNotAllowed, NotAvailableYet, RouteNotAllowed
+from gateway.domain.facts import Facts
+from gateway.domain.principal import Principal
+from gateway.edge.caller import Caller
+from gateway.edge.exchange import Exchange
+from gateway.edge.headers import reply_headers
+from gateway.edge.models import get_model, list_models
+from gateway.edge.protocol import RequestIds
+from gateway.edge.render import JSON, ErrorReply, render, render_unexpected
+from gateway.edge.request import options_of, parse_call
+from gateway.edge.routes import MODEL_PREFIX, MODELS, OPEN, Route, match
+from gateway.pipeline import CallService
+from gateway.snapshot import Snapshots
+
+log = structlog.get_logger(__name__)
+_encode = msgspec.json.Encoder().encode
+_CLIENT_LEFT = 499
+
+
+class Readiness(Protocol):
+    """Whether this process should get traffic."""
+
+    def answer(self) -> tuple[int, dict[str, Any]]:
+        """Status and body of `/readyz`."""
+
+
+class Observer(Protocol):
+    """Hears of every request, for metrics and the access log."""
+
+    def begun(self) -> None:
+        """A request begins."""
+
+    def ended(self, facts: Facts, now: float) -> None:
+        """It is over, whatever came of it; `now` is a reading of the loop's clock."""
+
+
+class DataPlane:
+    """The ASGI application of a worker. `edge.protocol` under it gives each scope its exchange."""
+
+    def __init__(
+        self,
+        service: CallService,
+        keyring: Keyring,
+        snapshots: Snapshots,
+        readiness: Readiness,
+        observer: Observer,
+        ids: RequestIds,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._service = service
+        self._keyring = keyring
+        self._snapshots = snapshots
+        self._readiness = readiness
+        self._observer = observer
+        self._ids = ids
+        self._loop = loop
+        self.in_flight = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002  # ASGI's signature
+        """Serve one request; every outcome is answered, counted and logged."""
+        exchange: Exchange = scope["extensions"]["tunegate.exchange"]
+        facts = Facts(self._ids.next(), exchange.started_at, method=scope["method"], path=scope["path"])
+        self._observer.begun()
+        self.in_flight += 1
+        try:
+            await self._serve(exchange, facts)
+        except GatewayError as error:
+            self._refuse(exchange, facts, render(error))
+        except asyncio.CancelledError:
+            if not exchange.disconnected:
+                raise
+            facts.status, facts.error_type = _CLIENT_LEFT, "client_left"
+        except Exception:  # the edge: whatever escapes is a bug, and its caller is told nothing of it
+            log.exception("a request failed", request_id=facts.request_id, path=facts.path)
+            self._refuse(exchange, facts, render_unexpected())
+        finally:
+            self.in_flight -= 1
+            facts.status = facts.status or exchange.status or _CLIENT_LEFT
+            self._observer.ended(facts, self._loop.time())
+
+    async def _serve(self, exchange: Exchange, facts: Facts) -> None:
+        if facts.path in OPEN:
+            self._health(exchange, facts)
+            return
+        headers = exchange.request_headers
+        client_id = headers.get(b"x-request-id") or headers.get(b"x-client-request-id")
+        facts.client_request_id = client_id.decode("latin-1")[:200] if client_id else None
+        principal = await self._keyring.authenticate(headers.get(b"authorization"))
+        facts.key_id = principal.key_id
+        route = match(facts.method, facts.path)
+        facts.route = route.name or "other"
+        if route.name is not None and not principal.may_use_route(route.name):
+            raise RouteNotAllowed(f"This key may not use the route `{route.name}`.")
+        if not route.is_built:
+            raise NotAvailableYet(f"{facts.path} is not available in this version of Tunegate.")
+        if route.call is not None:
+            await self._call(exchange, route.call, principal, facts)
+        else:
+            self._models(exchange, route, principal, facts)
+
+    async def _call(self, exchange: Exchange, route: CallRoute, principal: Principal, facts: Facts) -> None:
+        server = self._snapshots.current.settings.server
+        body = await exchange.read_body(server.max_body_bytes, server.body_timeout_s)
+        call = parse_call(route, body, server.max_json_depth)
+        options = options_of(exchange.request_headers)
+        await self._service.handle(call, options, principal, Caller(exchange, facts, self._loop), facts)
+
+    def _models(self, exchange: Exchange, route: Route, principal: Principal, facts: Facts) -> None:
+        catalogue = self._snapshots.current.catalogue
+        if route is MODELS:
+            body = list_models(catalogue, principal)
+        else:
+            body = get_model(catalogue, facts.path.removeprefix(MODEL_PREFIX), principal)
+        self._reply(exchange, facts, 200, body)
+
+    def _health(self, exchange: Exchange, facts: Facts) -> None:
+        facts.route = "health"
+        if facts.method not in ("GET", "HEAD"):
+            raise MethodNotAllowed(facts.method, facts.path, "GET")
+        status, body = (200, {"status": "ok"}) if facts.path == "/healthz" else self._readiness.answer()
+        self._reply(exchange, facts, status, body)
+
+    def _reply(self, exchange: Exchange, facts: Facts, status: int, body: dict[str, Any]) -> None:
+        exchange.reply(status, reply_headers(facts, JSON, self._loop.time()), _encode(body))
+
+    def _refuse(self, exchange: Exchange, facts: Facts, reply: ErrorReply) -> None:
+        facts.status, facts.error_type = reply.status, reply.error_type
+        headers = reply_headers(facts, JSON, self._loop.time()) + reply.headers
+        exchange.reply(reply.status, headers, reply.content)

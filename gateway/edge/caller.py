@@ -1,0 +1,50 @@
+"""The caller of a request as the pipeline sees it: replies go through here, with the headers they need."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.domain.errors import StreamBroken
+from gateway.domain.facts import Facts
+from gateway.edge.exchange import Exchange, Reader
+from gateway.edge.headers import Answer, reply_headers
+from gateway.edge.render import JSON, error_event
+
+_EVENT_STREAM = b"text/event-stream; charset=utf-8"
+_DONE = b"data: [DONE]\n\n"
+
+
+class Caller:
+    """Answers one request of a route that calls a model."""
+
+    def __init__(self, exchange: Exchange, facts: Facts, loop: asyncio.AbstractEventLoop) -> None:
+        self._exchange = exchange
+        self._facts = facts
+        self._loop = loop
+
+    @property
+    def is_gone(self) -> bool:
+        """True when the client has left."""
+        return self._exchange.disconnected
+
+    def watch(self, reader: Reader | None) -> None:
+        """Tell `reader`, from now on, when the client lags or leaves; None stops that."""
+        self._exchange.reader = reader
+
+    def reply(self, body: bytes, answer: Answer) -> None:
+        """Send a whole JSON reply."""
+        self._exchange.reply(200, reply_headers(self._facts, JSON, self._loop.time(), answer), body)
+
+    def start_stream(self, reader: Reader, answer: Answer) -> Exchange:
+        """Send the head of a stream; its events go to what is returned."""
+        headers = reply_headers(self._facts, _EVENT_STREAM, self._loop.time(), answer)
+        self._exchange.start_stream(headers, reader)
+        return self._exchange
+
+    def finish_stream(self, error: StreamBroken | None) -> None:
+        """End a stream: with `[DONE]`, or with the one error event and none."""
+        if error is None:
+            self._exchange.finish(_DONE)
+        else:
+            message = f"{error} (request id: {self._facts.request_id})"
+            self._exchange.finish(error_event(error.code, message))

@@ -1,0 +1,56 @@
+"""The headers of replies: what is known of the call, as far as it is known."""
+
+from __future__ import annotations
+
+from typing import Protocol
+from urllib.parse import quote
+
+from gateway.domain.facts import Facts
+from gateway.edge.exchange import Headers
+
+_PASSED_ON = (b"openai-processing-ms", b"openai-version")
+_STREAM_EXTRAS = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+
+
+class Answer(Protocol):
+    """An upstream's answer, for the few headers of it that callers get."""
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first header of this lower-case name."""
+
+
+def reply_headers(facts: Facts, content_type: bytes, now: float, answer: Answer | None = None) -> Headers:
+    """The headers of a reply.
+
+    Args:
+        facts: of this request; `head_at` is set, since the head leaves now.
+        content_type: of the reply.
+        now: a reading of the loop's clock.
+        answer: the upstream's answer, if one is passed on.
+    """
+    facts.head_at = now
+    overhead_ms = max(0.0, now - facts.started_at - facts.upstream_s) * 1000
+    headers = [(b"content-type", content_type), (b"x-request-id", facts.request_id.encode())]
+    for name, value in (
+        (b"x-tunegate-alias", facts.alias),
+        (b"x-tunegate-release", facts.release),
+        (b"x-tunegate-model", facts.model),
+        (b"x-tunegate-upstream", facts.upstream),
+        (b"x-tunegate-fallback", facts.fallback),
+        (b"x-tunegate-shutdown-date", facts.shutdown_date),
+    ):
+        if value is not None:
+            headers.append((name, _value(value)))
+    if facts.fallback is not None:
+        headers.append((b"x-tunegate-attempts", str(facts.attempts).encode()))
+    headers.append((b"x-tunegate-overhead-ms", b"%.2f" % overhead_ms))
+    if answer is not None:
+        headers += [(name, sent) for name in _PASSED_ON if (sent := answer.header(name)) is not None]
+    if content_type.startswith(b"text/event-stream"):
+        headers += _STREAM_EXTRAS
+    return tuple(headers)
+
+
+def _value(text: str) -> bytes:
+    """A header's value: names of other scripts are percent-encoded."""
+    return text.encode() if text.isascii() and text.isprintable() else quote(text, safe="").encode()

@@ -1,0 +1,53 @@
+"""One consistent view of configuration, catalogue and upstreams; a request keeps the one it started with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.catalog import Catalogue, StoredAlias, build
+from gateway.config.models import Settings
+from gateway.upstream.client import UpstreamClient, make_client
+from gateway.upstream.port import Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What holds for the requests that start now."""
+
+    settings: Settings
+    catalogue: Catalogue
+    clients: Mapping[str, UpstreamClient]
+
+
+def make_snapshot(
+    settings: Settings,
+    aliases: Mapping[str, StoredAlias] | None,
+    discovered: Mapping[str, Sequence[Mapping[str, Any]]] | None,
+    transports: Mapping[str, Transport],
+    demo_socket: Path,
+) -> Snapshot:
+    """Build a snapshot; `aliases` None means those of the file."""
+    return Snapshot(
+        settings=settings,
+        catalogue=build(settings, aliases, discovered),
+        clients={
+            name: make_client(name, upstream, transports, demo_socket)
+            for name, upstream in settings.upstreams.items()
+        },
+    )
+
+
+class Snapshots:
+    """Holds the snapshot in force. Swapping it is one assignment."""
+
+    def __init__(self, first: Snapshot) -> None:
+        self.current = first
+        self.generation = 0
+
+    def swap(self, fresh: Snapshot) -> None:
+        """Put another snapshot in force; requests in flight keep theirs."""
+        self.current = fresh
+        self.generation += 1

@@ -1,0 +1,103 @@
+"""One configured upstream, ready to be called: origin, headers, credentials, timeouts, transport."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from gateway.config.upstream import UpstreamSettings
+from gateway.upstream.port import Origin, Timeouts, Transport, UpstreamRequest, UpstreamResponse
+
+_JSON_HEADERS = (
+    (b"content-type", b"application/json"),
+    (b"accept-encoding", b"identity"),
+    (b"user-agent", b"tunegate"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamClient:
+    """Calls one upstream. Nothing of the caller's own headers goes along.
+
+    Args:
+        header_sets: complete headers, one set a credential.
+        stream_usage: it accepts `stream_options.include_usage`.
+        max_concurrency: calls in flight that one process may have there.
+        header_sets: complete headers, one set a credential.
+    """
+
+    name: str
+    origin: Origin
+    path_prefix: str
+    header_sets: tuple[tuple[tuple[bytes, bytes], ...], ...]
+    timeouts: Timeouts
+    stream_usage: bool
+    max_concurrency: int
+    transport: Transport
+
+    def timeouts_for(self, overrides: Mapping[str, float] | None) -> Timeouts:
+        """Its timeouts with those of an alias on top."""
+        return replace(self.timeouts, **overrides) if overrides else self.timeouts
+
+    async def post(self, path: str, body: bytes, credential: int, timeouts: Timeouts) -> UpstreamResponse:
+        """Send a JSON body below the upstream's base URL and wait for the answer's head.
+
+        Raises:
+            AttemptFailed: `connect`, `timeout` or `bad_response`.
+        """
+        request = UpstreamRequest(
+            origin=self.origin,
+            method="POST",
+            target=self.path_prefix + path,
+            headers=self.header_sets[credential],
+            body=body,
+            timeouts=timeouts,
+        )
+        return await self.transport.send(request)
+
+
+def make_client(
+    name: str, settings: UpstreamSettings, transports: Mapping[str, Transport], demo_socket: Path
+) -> UpstreamClient:
+    """The client of a configured upstream.
+
+    Args:
+        transports: by their configured names, "http1" and "httpx".
+        demo_socket: where the demo upstream listens.
+    """
+    if settings.kind == "demo":
+        origin, prefix = Origin("unix", str(demo_socket), 0), "/v1"
+    else:
+        url = urlsplit(settings.base_url or "")
+        port = url.port or (443 if url.scheme == "https" else 80)
+        origin = Origin(url.scheme, url.hostname or "", port, settings.allow_private)
+        prefix = url.path.rstrip("/")
+    timeouts = settings.timeouts
+    return UpstreamClient(
+        name=name,
+        origin=origin,
+        path_prefix=prefix,
+        header_sets=_header_sets(settings),
+        timeouts=Timeouts(timeouts.connect_s, timeouts.first_token_s, timeouts.idle_s, timeouts.total_s),
+        stream_usage=settings.stream_usage,
+        max_concurrency=settings.max_concurrency,
+        transport=transports[settings.transport],
+    )
+
+
+def _header_sets(settings: UpstreamSettings) -> tuple[tuple[tuple[bytes, bytes], ...], ...]:
+    common = list(_JSON_HEADERS)
+    if settings.organization:
+        common.append((b"openai-organization", settings.organization.encode()))
+    if settings.project:
+        common.append((b"openai-project", settings.project.encode()))
+    for header, value in settings.headers.items():
+        common.append((header.lower().encode(), value.get_secret_value().encode()))
+    if settings.anonymous:
+        return (tuple(common),)
+    return tuple(
+        (*common, (b"authorization", b"Bearer " + key.get_secret_value().encode()))
+        for key in settings.credentials
+    )

@@ -1,0 +1,140 @@
+"""A data-plane worker process: uvicorn on an inherited socket, and the signals of its supervisor.
+
+    SIGTERM  drain: not ready, accept for the grace period, then refuse new calls and finish the running ones
+    SIGUSR2  replaced by another worker: accept no more, finish, leave
+    SIGINT   leave at once
+
+Started by `gateway.supervisor`; the control plane is another process and nothing of it is imported here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from functools import partial
+
+import structlog
+import uvicorn
+import uvloop
+
+from gateway.app import Worker, create_worker
+from gateway.edge.protocol import GatewayProtocol
+from gateway.link import ControlLink
+from gateway.process import ChildArgs, die_with_parent, parse_child_args, report_ready, watch_lifeline
+from gateway.telemetry.logs import configure_logging
+
+log = structlog.get_logger(__name__)
+
+_POLL_S = 0.05
+_LAST_S = 1.0
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: signals mean other things here."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+class WorkerProcess:
+    """One worker's life: start, serve, drain, end."""
+
+    def __init__(self, worker: Worker, server: _Server, drain_grace_s: float, drain_timeout_s: float) -> None:
+        self._worker = worker
+        self._server = server
+        self._grace_s = drain_grace_s
+        self._timeout_s = drain_timeout_s
+        self._leaving: asyncio.Task[None] | None = None
+
+    def handle_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Install the handlers."""
+        loop.add_signal_handler(signal.SIGTERM, self._leave, True, self._timeout_s)
+        loop.add_signal_handler(signal.SIGUSR2, self._leave, False, self._timeout_s)
+        loop.add_signal_handler(signal.SIGINT, self._leave, False, _LAST_S)
+        loop.add_signal_handler(signal.SIGHUP, _ignore)
+
+    def _leave(self, accepts_first: bool, timeout_s: float) -> None:
+        if self._leaving is not None:
+            self._leaving.cancel()
+        self._leaving = asyncio.get_running_loop().create_task(self._drain(accepts_first, timeout_s))
+
+    async def _drain(self, accepts_first: bool, timeout_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        self._worker.readiness.is_draining = True
+        if accepts_first:
+            log.info("draining", grace_s=self._grace_s, timeout_s=timeout_s)
+            await asyncio.sleep(self._grace_s)
+            deadline = loop.time() + timeout_s
+            self._worker.service.is_refusing = True
+        else:
+            for listener in self._server.servers:
+                listener.close()
+        while self._worker.application.in_flight and loop.time() < deadline:  # noqa: ASYNC110 # once a life
+            await asyncio.sleep(_POLL_S)
+        self._worker.service.stop_streams()
+        await asyncio.sleep(0)
+        self._server.should_exit = True
+
+
+async def serve(args: ChildArgs) -> None:
+    """Run the worker until it is told to leave."""
+    if args.listen_fd is None or args.config_path is None:
+        raise SystemExit("a worker needs --listen-fd and --config-path")
+    loop = asyncio.get_running_loop()
+    watch_lifeline(loop, args, lambda: os._exit(1))
+    worker, text = create_worker(args.runtime, args.config_path, os.environ, loop)
+    settings = worker.snapshots.current.settings.server
+    config = uvicorn.Config(
+        worker.application,
+        http=partial(GatewayProtocol, bounds=worker.bounds, ids=worker.ids),  # type: ignore[arg-type]  # it is called
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=2,
+        backlog=4096,
+    )
+    server = _Server(config)
+    await worker.open()
+    process = WorkerProcess(worker, server, settings.drain_grace_s, settings.drain_timeout_s)
+    process.handle_signals(loop)
+    link = ControlLink(
+        args.runtime / "control.sock", args.index, worker.swap, worker.counters, worker.health_report, text
+    )
+    talking = asyncio.create_task(link.run())
+    listener = socket.socket(fileno=args.listen_fd)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started and not serving.done():  # noqa: ASYNC110 # uvicorn offers no event
+        await asyncio.sleep(0.005)
+    report_ready(args)
+    try:
+        await serving
+    finally:
+        talking.cancel()
+        await asyncio.gather(talking, return_exceptions=True)
+        await worker.aclose()
+
+
+def _ignore() -> None:
+    """SIGHUP is the control process's business."""
+
+
+def main() -> None:
+    """Entry point of `python -m gateway.worker`."""
+    die_with_parent()
+    args = parse_child_args()
+    configure_logging("worker", args.index)
+    uvloop.run(serve(args))
+
+
+if __name__ == "__main__":
+    main()

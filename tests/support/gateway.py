@@ -1,0 +1,107 @@
+"""A data-plane worker in the test's own loop, on a real socket and a real store: all but the processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import yaml
+from gateway.telemetry.logs import AccessLog
+
+from gateway.app import Worker
+from gateway.auth.record import KeyDigest, KeyRecord
+from gateway.auth.virtual_key import digest, format_key, new_key_id, new_secret
+from gateway.edge.protocol import GatewayProtocol
+from gateway.store.client import Store
+from gateway.store.key_repository import KeyRepository
+
+SECRET = "the secret of the tests"
+
+
+class RunningGateway:
+    """A served worker: its address, its keys, and what it logged."""
+
+    def __init__(
+        self, worker: Worker, server: uvicorn.Server, port: int, store: Store, log: StringIO
+    ) -> None:
+        self.worker = worker
+        self.server = server
+        self.port = port
+        self.log = log
+        self._store = store
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def new_key(self, **fields: Any) -> str:
+        """A virtual key; `fields` are those of a `KeyRecord`."""
+        name = fields.pop("name", "tests")
+        key_id = new_key_id(name, secrets.randbelow)
+        key = format_key(key_id, new_secret(secrets.randbelow))
+        hashed = KeyDigest(digest(SECRET.encode(), key))
+        record = KeyRecord(id=key_id, name=name, digests=(hashed,), created_at=int(time.time()), **fields)
+        assert await KeyRepository(self._store).create(record, time.time_ns() // 1000)
+        return key
+
+    async def access_lines(self, count: int) -> list[dict[str, Any]]:
+        """The access log, once it has `count` lines."""
+        deadline = time.monotonic() + 5
+        while len(lines := self.log.getvalue().splitlines()) < count:
+            assert time.monotonic() < deadline, lines
+            await asyncio.sleep(0.005)
+        return [json.loads(line) for line in lines]
+
+
+def config_text(store_url: str, upstreams: dict[str, Any], aliases: dict[str, Any], **blocks: Any) -> str:
+    """A configuration as text."""
+    blocks.setdefault("server", {})
+    return yaml.safe_dump(
+        {"store": {"url": store_url, "timeout_ms": 2000}, "upstreams": upstreams, "aliases": aliases} | blocks
+    )
+
+
+@asynccontextmanager
+async def running_gateway(text: str, store: Store, tmp_path: Path) -> AsyncIterator[RunningGateway]:
+    """Serve a worker on a port of the kernel's choice."""
+    loop = asyncio.get_running_loop()
+    log = StringIO()
+    worker = Worker(
+        text, tmp_path, "gateway.yaml", {"TUNEGATE_SECRET": SECRET}, tmp_path, loop, AccessLog(loop, log)
+    )
+    config = uvicorn.Config(
+        worker.application,
+        host="127.0.0.1",
+        port=0,
+        http=partial(GatewayProtocol, bounds=worker.bounds, ids=worker.ids),  # type: ignore[arg-type]
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    await worker.open()
+    assert worker.readiness.was_ready
+    serving = asyncio.create_task(server._serve())
+    while not server.started:
+        await asyncio.sleep(0.001)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield RunningGateway(worker, server, port, store, log)
+    finally:
+        server.should_exit = True
+        server.force_exit = True
+        await serving
+        await worker.aclose()
