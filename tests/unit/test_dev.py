@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -92,16 +93,25 @@ def test_the_development_lock_holds_the_versions_that_ship() -> None:
     assert shipped <= development
 
 
-def test_the_import_contracts_name_every_dependency() -> None:
+def contracts() -> dict[str, dict[str, list[str]]]:
+    document = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    return {contract["name"]: contract for contract in document["tool"]["importlinter"]["contracts"]}
+
+
+def test_the_supervisors_contract_names_every_dependency() -> None:
     document = tomllib.loads((ROOT / "pyproject.toml").read_text())
     imports = {"prometheus-client": "prometheus_client", "pyyaml": "yaml"}
-    names = {text.split(">")[0].split("=")[0] for text in document["project"]["dependencies"]}
-    (contract,) = (
-        contract
-        for contract in document["tool"]["importlinter"]["contracts"]
-        if contract["name"].startswith("The supervisor")
-    )
+    names = {re.split("[=>]", text)[0] for text in document["project"]["dependencies"]}
+    contract = contracts()["The supervisor needs the standard library only"]
     assert {imports.get(name, name) for name in names} <= set(contract["forbidden_modules"])
+
+
+def test_the_data_planes_contract_names_every_room_but_those_beside_it() -> None:
+    beside = {"cli", "control", "demo", "domain", "process", "supervisor"}
+    rooms = {path.stem for path in (ROOT / "gateway").iterdir() if path.suffix in ("", ".py")}
+    contract = contracts()["The data plane knows neither the control plane nor what is built on it"]
+    named = {name.removeprefix("gateway.") for name in contract["source_modules"]}
+    assert named == {room for room in rooms if not room.startswith("_")} - beside
 
 
 def test_a_lock_without_some_packages_keeps_the_others_whole() -> None:
