@@ -1,0 +1,84 @@
+"""One line of JSON for every request, on standard error."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from gateway.telemetry.line_writer import LineWriter
+from gateway.telemetry.stamp import Stamp
+
+
+class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True, tag_field="event", tag="request"):
+    """What is told of a request. The fields are a closed set: no body, no header, no key finds its way in.
+
+    Fields at their default are left out of the line; `AccessLog.write` fills in `ts` and `level`. `error_type` is from the closed list of metrics,
+    `fallback` why the first target did not serve; `key` is a key's id, never the key.
+    """
+
+    ts: str = ""
+    level: str = ""
+    request_id: str
+    client_request_id: str | None = None
+    method: str
+    path: str
+    status: int
+    route: str | None = None
+    key: str | None = None
+    requested: str | None = None
+    alias: str | None = None
+    release: str | None = None
+    model: str | None = None
+    upstream: str | None = None
+    upstream_request_id: str | None = None
+    stream: bool = False
+    attempts: int = 0
+    fallback: str | None = None
+    error_type: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    ttft_ms: float | None = None
+    overhead_ms: float | None = None
+    duration_ms: float | None = None
+
+
+def encodable(value: object) -> object:
+    """A value that JSON takes, for one that perhaps it does not: a lone surrogate is shown by its number."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return str(value).encode("utf-8", "backslashreplace").decode()
+
+
+class _Dropped(msgspec.Struct):
+    ts: str
+    count: int
+    level: str = "warning"
+    event: str = "log lines were dropped: nobody read them in time"
+
+
+class AccessLog:
+    """Writes access lines; those of one loop tick leave together, and a stuck reader stops nothing."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int = 2) -> None:
+        self._stamp = Stamp()
+        self._encode = msgspec.json.Encoder().encode
+        self._writer = LineWriter(loop, descriptor, self._notice)
+
+    def write(self, line: AccessLine) -> None:
+        """Write one line, stamped with the time now."""
+        line.ts, line.level = self._stamp(), "info"
+        try:
+            encoded = self._encode(line)
+        except UnicodeEncodeError:
+            fields = msgspec.structs.asdict(line).items()
+            told = {name: encodable(value) for name, value in fields if value is not None}
+            encoded = self._encode({"event": "request", **told})
+        self._writer.write(encoded + b"\n")
+
+    def close(self) -> None:
+        """Write what is left; for the end of the process."""
+        self._writer.close()
+
+    def _notice(self, count: int) -> bytes:
+        return self._encode(_Dropped(self._stamp(), count)) + b"\n"

@@ -1,0 +1,140 @@
+"""Every metric of Tunegate: name, kind, labels, buckets, meaning. docs/metrics.md is written from here.
+
+Label values are names from the configuration, route names, or one of the closed lists below, never anything
+that a caller sends: `bounded` and `error_type` hold foreign words to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+OTHER = "other"
+"""Stands for whatever is no configured name."""
+
+NONE = "none"
+"""Stands for what a request does not have: no error, no upstream yet."""
+
+
+# By identity: metrics are keys of the dicts of the hot path, and hashing every field would cost more than
+# the counting.
+@dataclass(frozen=True, slots=True, eq=False)
+class Metric:
+    """One metric family. `buckets` are upper bounds in seconds, without the last, infinite one."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+REQUESTS = Metric(
+    "tunegate_requests_total",
+    "counter",
+    "Requests that ended, by how they ended.",
+    ("alias", "model", "upstream", "route", "status", "error_type"),
+)
+ATTEMPTS = Metric(
+    "tunegate_attempts_total",
+    "counter",
+    "Calls of upstreams, by how they ended: committed, or a class of failure.",
+    ("upstream", "outcome"),
+)
+FALLBACKS = Metric(
+    "tunegate_fallbacks_total",
+    "counter",
+    "Requests that another target than the first one served, by why the first did not.",
+    ("alias", "reason"),
+)
+TOKENS = Metric(
+    "tunegate_tokens_total",
+    "counter",
+    "Tokens as upstreams report them; cached and cache_write are parts of prompt, reasoning of completion.",
+    ("alias", "model", "kind"),
+)
+REQUEST_DURATION = Metric(
+    "tunegate_request_duration_seconds",
+    "histogram",
+    "From a request's head to the last byte of its answer.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0),
+)
+TTFT = Metric(
+    "tunegate_ttft_seconds",
+    "histogram",
+    "Time to first token of streams: from a request's head to the first event with content.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0),
+)
+OVERHEAD = Metric(
+    "tunegate_overhead_seconds",
+    "histogram",
+    "The gateway's own time until an answer's head leaves: all but the waiting for upstreams.",
+    buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0),
+)
+IN_FLIGHT = Metric("tunegate_in_flight", "gauge", "Requests being served now.")
+STORE_ERRORS = Metric(
+    "tunegate_store_errors_total",
+    "counter",
+    "Calls to the store that failed, by what they were for.",
+    ("operation",),
+)
+
+ALL = (
+    REQUESTS,
+    ATTEMPTS,
+    FALLBACKS,
+    TOKENS,
+    REQUEST_DURATION,
+    TTFT,
+    OVERHEAD,
+    IN_FLIGHT,
+    STORE_ERRORS,
+)
+
+TOKEN_KINDS = ("prompt", "cached", "cache_write", "completion", "reasoning")
+
+ERROR_TYPES: Mapping[str, str] = {
+    NONE: "the request was served",
+    "invalid_api_key": "no key, or one that is unknown, expired or revoked",
+    "invalid_request_error": "unknown route, wrong method, or a request that cannot be read",
+    "route_not_allowed": "the key may not use the route",
+    "request_too_large": "the body is over `server.max_body_bytes`",
+    "unsupported_content_encoding": "the body is compressed",
+    "request_timeout": "the body did not arrive in time",
+    "model_not_found": "no such alias or model, here or at any upstream",
+    "model_not_allowed": "the key may not use the alias or model",
+    "upstream_not_allowed": "the key may not choose its upstream, or chose an unknown one",
+    "gateway_draining": "this process takes no new calls, or ended a stream to stop",
+    "gateway_overloaded": "no room for another call",
+    "rate_limit_exceeded": "requests, tokens or concurrency of the key, or every upstream is rate limited",
+    "insufficient_quota": "budget or credit of the key is spent",
+    "price_unknown": "the key has a budget and no target has a known price",
+    "store_unavailable": "the store is away and the answer depends on it",
+    "cache_miss": "the caller wanted the cache only, and it had nothing",
+    "context_length_exceeded": "the upstream found the prompt too long",
+    "upstream_timeout": "every attempt failed, the last by a timeout",
+    "no_upstream": "nothing is left that could serve the model now",
+    "upstream_error": "every attempt failed, or a stream broke in the middle",
+    "stream_truncated": "the upstream ended a stream without finishing it",
+    "stream_stalled": "the upstream sent nothing for too long in the middle of a stream",
+    "client_left": "the caller went away before the answer was complete",
+    "server_error": "a bug of the gateway",
+    OTHER: "the upstream refused this very request, with a code of its own",
+}
+"""The closed list of `error_type`, each with its meaning. The words are those of the error replies: `code`
+where there is one, else `type`."""
+
+
+def error_type(word: str | None) -> str:
+    """A word for the label `error_type`: `none` for None, `other` for a word that is not in the list."""
+    if word is None:
+        return NONE
+    return word if word in ERROR_TYPES else OTHER
+
+
+def bounded(name: str | None, configured: Container[str]) -> str:
+    """A name for a label: itself where it is configured, `other` where not, `none` for None."""
+    if name is None:
+        return NONE
+    return name if name in configured else OTHER
