@@ -71,8 +71,12 @@ class Store:
         Returns a reply for each, an error reply as a `StoreReplyError` in its place. Raises `StoreAway`
         where any reply is missing.
         """
+        packed = [pack(command) for command in commands]  # all or none: what cannot be packed raises here
         return await _replies(
-            [self._lane_of(_key(command)).send(pack(command), timeout_s) for command in commands]
+            [
+                self._lane_of(_key(command)).send(each, timeout_s)
+                for command, each in zip(commands, packed, strict=True)
+            ]
         )
 
     async def script(

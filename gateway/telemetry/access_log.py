@@ -13,8 +13,9 @@ from gateway.telemetry.stamp import Stamp
 class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True, tag_field="event", tag="request"):
     """What is told of a request. The fields are a closed set: no body, no header, no key finds its way in.
 
-    Fields at their default are left out of the line; `AccessLog.write` fills in `ts` and `level`. `error_type` is from the closed list of metrics,
-    `fallback` why the first target did not serve; `key` is a key's id, never the key.
+    Fields at their default are left out of the line; `AccessLog.write` fills in `ts` and `level`.
+    `error_type` is from the closed list of metrics, `fallback` why the first target did not serve; `key` is
+    a key's id, never the key.
     """
 
     ts: str = ""
