@@ -95,9 +95,30 @@ def test_json_prints_one_object_that_works_and_ctrl_c_ends_it(
     assert not listens(shown["data_url"])
     assert not listens(shown["admin_url"])
 
-    again = introduced(start("--json"))
-    assert (again["admin_key"], again["virtual_key"]) == (shown["admin_key"], shown["virtual_key"])
-    assert "simulated" in say_hello(again)
+
+def test_what_is_printed_can_be_pasted_and_a_killed_run_leaves_no_gateway_behind(
+    start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    kept = {"admin_key": "tg-admin-kept", "virtual_key": "tg-00unknown000-key"}
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "dev-keys.json").write_text(json.dumps(kept))
+    process = start()
+    assert process.stdout
+    lines = [process.stdout.readline().rstrip("\n") for _ in range(7)]
+    said = dict(line.split(": ", 1) for line in lines[:6])
+    assert said["admin key"] == "tg-admin-kept"
+    assert said["virtual key"] != kept["virtual_key"]  # made anew: no store ever knew the one of the file
+    assert said["model"] == "support"
+    assert said["upstreams"] == "demo (simulated), openai (disabled)"
+    command, _, url, *rest = shlex.split(lines[6])
+    assert command == "curl"
+    headers = dict(value.split(": ", 1) for flag, value in itertools.pairwise(rest) if flag == "-H")
+    with httpx2.stream("POST", url, headers=headers, content=rest[-1], timeout=DEADLINE_S) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert list(answer.iter_lines())[-2:] == ["data: [DONE]", ""]
+    process.kill()
+    if sys.platform == "linux":  # elsewhere no child is told of its parent's death
+        until(lambda: not listens(said["data plane"]) and not listens(said["control plane"]))
 
 
 def test_check_prints_what_came_and_stops(start: Callable[..., subprocess.Popen[str]]) -> None:
@@ -111,31 +132,6 @@ def test_check_prints_what_came_and_stops(start: Callable[..., subprocess.Popen[
     assert said["upstream"] == "demo"
     assert json.loads(said["usage"])["completion_tokens"] > 0
     assert "error" not in said
-
-
-def test_the_printed_call_streams(start: Callable[..., subprocess.Popen[str]]) -> None:
-    process = start()
-    assert process.stdout
-    lines = [process.stdout.readline().rstrip("\n") for _ in range(7)]
-    said = dict(line.split(": ", 1) for line in lines[:6])
-    assert said["model"] == "support"
-    assert "demo (simulated)" in said["upstreams"]
-    assert "openai (disabled)" in said["upstreams"]
-    command, _, url, *rest = shlex.split(lines[6])
-    assert command == "curl"
-    headers = dict(value.split(": ", 1) for flag, value in itertools.pairwise(rest) if flag == "-H")
-    with httpx2.stream("POST", url, headers=headers, content=rest[-1], timeout=DEADLINE_S) as answer:
-        assert answer.headers["content-type"].startswith("text/event-stream")
-        assert list(answer.iter_lines())[-2:] == ["data: [DONE]", ""]
-
-
-def test_a_killed_run_leaves_no_gateway_behind(start: Callable[..., subprocess.Popen[str]]) -> None:
-    if sys.platform != "linux":
-        pytest.skip("only Linux tells a child of its parent's death")
-    process = start("--json")
-    shown = introduced(process)
-    process.kill()
-    until(lambda: not listens(shown["data_url"]) and not listens(shown["admin_url"]))
 
 
 def test_a_taken_port_is_said_before_anything_starts(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 import openai
+from openai.types import CompletionUsage
 
 QUESTION = "Hello! Who are you?"
 _DONE = b"data: [DONE]\n\n"
@@ -93,9 +94,15 @@ def streamed_call(data_url: str, key: str, model: str) -> StreamedCall:
             headers = answer.headers
             for chunk in answer.parse():
                 text += "".join(choice.delta.content or "" for choice in chunk.choices)
-                usage = chunk.usage.model_dump(exclude_none=True) if chunk.usage else usage
+                usage = _readable(chunk.usage) if chunk.usage else usage
         except openai.OpenAIError as caught:
             error = str(caught)
     done = transport.last is not None and transport.last.tail == _DONE
     served, upstream = headers.get("x-tunegate-model"), headers.get("x-tunegate-upstream")
     return StreamedCall(text, served, upstream, usage, done, error)
+
+
+def _readable(usage: CompletionUsage) -> dict[str, Any]:
+    """All that came, the prompt first as on the wire: the SDK sorts it by name."""
+    first = ("prompt_tokens", "completion_tokens", "total_tokens")
+    return {name: getattr(usage, name) for name in first} | usage.model_dump(exclude_none=True)
