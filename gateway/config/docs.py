@@ -28,19 +28,19 @@ it with `config/gateway.schema.json` (it knows shapes, not references between th
 - **Unknown fields are errors**, and so are keys that stand twice. Every block and every field may be left out
   unless the table says *required*.
 - **`${VAR}`** comes from the environment, and is an error if `VAR` is not set. **`${VAR:-default}`** takes
-  the default where it is unset or empty; a default holds no `$` and no `}`. `$${` is a literal `${`. Variables
-  stand inside values, never in keys, and are replaced after the YAML is read: a secret may hold any character.
-  Put them in quotes inside `[...]` and `{...}`. Text from the environment is read as the type its field wants;
-  in free JSON (`defaults`, `set`) an unquoted `${VAR}` that looks like a number or flag is one, a quoted one
-  is text.
+  the default where it is unset or empty; a default holds no `$` and no `}`. `$${` is a literal `${`.
+  Variables stand inside values, never in keys, and are replaced after the YAML is read: a secret may hold any
+  character. Put them in quotes inside `[...]` and `{...}`. Text from the environment is read as the type its
+  field wants; in free JSON (`defaults`, `set`) an unquoted `${VAR}` that looks like a number or flag is one,
+  a quoted one is text.
 - **Plain values follow YAML 1.2**: `true` and `false` are the only flags (`yes` and `on` are text), dates and
   `1:30` are text. Ids that look like numbers need quotes as values, not as keys.
 - Anchors (`&name`), aliases (`*name`) and merges (`<<: *name`) work; tags (`!name`) do not.
 - Durations are in seconds (`_s`) or milliseconds (`_ms`), sizes in bytes, as the names say. Relative paths
   are relative to the file.
 - **Reload**: by SIGHUP, `POST /admin/v1/config/reload`, or a change of the file. It is validated once and
-  swapped in all workers at once; a bad file leaves the old one serving, calls in flight keep theirs. `server`,
-  `admin` and `store` need a restart.
+  swapped in all workers at once; a bad file leaves the old one serving, calls in flight keep theirs.
+  `server`, `admin` and `store` need a restart.
 - Messages never show a value that came from the environment, or from a field that holds secrets or URLs.
 
 ## Mistakes

@@ -135,13 +135,16 @@ class _Reader:
                 self._found(path, node.line, "<< takes a mapping or a list of mappings")
                 continue
             self._count(source, path)
+            further: list[Node] = []
             for key_node, value_node in _pairs(source):
                 key = key_node.text if isinstance(key_node, Scalar) else ""
                 if key == "<<":
-                    self._merge(value_node, made, path)
+                    further.append(value_node)
                 elif isinstance(key_node, Scalar) and key not in made:
                     self.document.lines[*path, key] = key_node.line
                     made[key] = self.value(value_node, (*path, key))
+            for each in further:
+                self._merge(each, made, path)
 
     def _key(self, node: Scalar, path: Path) -> str:
         if "${" in node.text.replace("$${", ""):

@@ -7,11 +7,9 @@ that a reload swaps. Attribute names are the file's own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
-from pathlib import Path
 from typing import Any
 
-from pydantic import Field, PrivateAttr, SecretStr
+from pydantic import Field, PrivateAttr
 
 from gateway.config.alias import AliasSettings, RewriteSettings
 from gateway.config.document import Places
@@ -26,7 +24,6 @@ from gateway.config.policy import (
 )
 from gateway.config.static import StaticSettings
 from gateway.config.upstream import UpstreamSettings
-from gateway.config.urls import without_password
 
 
 class DynamicSettings(Model):
@@ -85,21 +82,3 @@ class Settings(DynamicSettings, StaticSettings):
         return DynamicSettings.model_construct(
             **{name: getattr(self, name) for name in DynamicSettings.model_fields}
         )
-
-    def redacted(self) -> dict[str, Any]:
-        """Everything as JSON values, secrets as `***`."""
-        shown: dict[str, Any] = _show(self.model_dump())
-        for name in ("url", "cache_url"):
-            if shown["store"][name] is not None:
-                shown["store"][name] = without_password(shown["store"][name])
-        return shown
-
-
-def _show(value: Any) -> Any:
-    if isinstance(value, SecretStr):
-        return "***" if value.get_secret_value() else ""
-    if isinstance(value, Mapping):
-        return {key: _show(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_show(each) for each in value]
-    return str(value) if isinstance(value, date | Path) else value

@@ -67,7 +67,7 @@ def compose(text: str) -> Node | None:
         return _build(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        line = mark.line + 1 if mark is not None else 1
+        line = min(mark.line, text.rstrip().count("\n")) + 1 if mark is not None else 1
         reason = str(getattr(error, "problem", None) or "cannot be read")
         raise NotYaml(line, f"not YAML: {reason}{_advice(text, line)}") from None
 

@@ -57,10 +57,13 @@ def render_path(path: Path) -> str:
 
 def quote(text: str) -> str:
     """Put a short text in quotes, fit for one line of a terminal."""
+    return f'"{printable(text)}"'
+
+
+def printable(text: str) -> str:
+    """A short text, fit for one line of a terminal."""
     shown = text if len(text) <= 80 else text[:77] + "..."
-    return (
-        '"' + "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in shown) + '"'
-    )
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in shown)
 
 
 def did_you_mean(given: str, known: Sequence[str]) -> str:
@@ -69,7 +72,7 @@ def did_you_mean(given: str, known: Sequence[str]) -> str:
         return "; none is known"
     lower = {name.lower(): name for name in reversed(known)}
     close = [lower[found] for found in get_close_matches(given[:128].lower(), lower, n=1, cutoff=0.6)]
-    guess = f'; did you mean "{close[0]}"?' if close else ";"
+    guess = f"; did you mean {quote(close[0])}?" if close else ";"
     more = f" and {len(known) - _MOST_NAMES} more" if len(known) > _MOST_NAMES + 2 else ""
     shown = known[:_MOST_NAMES] if more else known
-    return f"{guess} known: {', '.join(shown)}{more}"
+    return f"{guess} known: {', '.join(map(printable, shown))}{more}"

@@ -105,6 +105,7 @@ class StoreSettings(Model):
     )
     data_dir: FilePath = Field(
         default=Path("data"),
+        validate_default=True,
         description="Folder of the embedded server's files and of the settlement journal, relative to "
         "this file.",
     )

@@ -55,8 +55,3 @@ def is_store_url(url: str) -> str:
     elif not parts.hostname:
         raise ValueError("the store's URL has no host")
     return url
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be shown."""
-    return re.sub(r"//[^/@]*@", "//***@", url)

@@ -1,0 +1,62 @@
+"""What this version does not have is refused in words, and passes where it is left at its default."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.config.availability import UNAVAILABLE, unavailable
+from tests.unit.config.loading import loaded, said
+from tests.unit.config.test_models import EVERY_FIELD
+
+ASKED_FOR = {
+    "store.url": "store: {url: 'redis+cluster://a:1,b:2'}",
+    "store.wait_replicas": "store: {wait_replicas: 1}",
+    "store.cache_url": "store: {cache_url: 'redis://h'}",
+    "ledger.retention_days": "ledger: {retention_days: 30}",
+    "upstreams.a.kind": "upstreams: {a: {kind: azure, base_url: 'https://a'}}",
+    "upstreams.a.price_multiplier": "upstreams: {a: {kind: demo, price_multiplier: 1.1}}",
+    "upstreams.a.quirks": "upstreams: {a: {kind: demo, quirks: {any: 1}}}",
+    "upstreams.a.deployments": "upstreams: {a: {kind: demo, deployments: {m: d}}}",
+    "upstreams.a.api_version": "upstreams: {a: {kind: demo, api_version: '2026'}}",
+    "aliases.s.sunset": "aliases: {s: {model: m, sunset: {switch_to: t}}}",
+    "aliases.s.cache": "aliases: {s: {model: m, cache: {ttl_s: 5}}}",
+    "aliases.s.hedge": "aliases: {s: {model: m, hedge: true}}",
+    "aliases.s.max_output_tokens": "aliases: {s: {model: m, max_output_tokens: 5}}",
+    "limits.default.rpm": "limits: {default: {rpm: null}}",
+    "limits.assumed_output_tokens": "limits: {assumed_output_tokens: 1}",
+    "cache.enabled": "cache: {enabled: true}",
+    "prices": "prices: {m: {input: 1, output: 2}}",
+    "on_store_failure.budgets": "on_store_failure: {budgets: open}",
+}
+
+
+@pytest.mark.parametrize("path", ASKED_FOR)
+def test_it_is_refused(path: str) -> None:
+    [line] = said(ASKED_FOR[path])
+    assert line.startswith(f"f:1: {path}: ")
+    assert line.endswith(": not available in this version")
+
+
+def test_every_row_has_its_case() -> None:
+    assert len(ASKED_FOR) == len(UNAVAILABLE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "store: {url: 'redis+sentinel://a:1,b:2/service'}",
+        "upstreams: {a: {kind: litellm, base_url: 'https://a'}}",
+        "limits: {default: {tpm: 5}}",
+        "limits: {default: {concurrency: 5}}",
+        "on_store_failure: {limits: open}",
+        "on_store_failure: {cache: closed}",
+    ],
+)
+def test_so_are_its_other_forms(text: str) -> None:
+    assert [line.rpartition(": ")[2] for line in said(text)] == ["not available in this version"]
+
+
+def test_defaults_that_are_written_out_pass() -> None:
+    assert list(unavailable(loaded(EVERY_FIELD))) == []
+    assert said("aliases: {s: {model: m, hedge: false}}") == []
+    assert said("store: {url: 'redis://h'}") == []
