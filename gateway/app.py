@@ -35,9 +35,9 @@ from gateway.store.key_source import StoreKeySource
 from gateway.store.secret_repository import SecretRepository
 from gateway.supervisor.paths import embedded_socket
 from gateway.telemetry.counters import Counters
-from gateway.telemetry.logs import AccessLog
+from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.metrics import STORE_ERRORS
-from gateway.upstream.http1 import Http1Transport
+from gateway.upstream.http1.transport import Http1Transport
 from gateway.upstream.port import Transport
 from gateway.upstream.via_httpx import HttpxTransport
 
@@ -91,7 +91,7 @@ class Worker:
             self._keyring,
             self.snapshots,
             self.readiness,
-            RequestObserver(self.counters, access_log, loop, self.snapshots),
+            RequestObserver(self.counters, access_log, self.snapshots),
             self.ids,
             loop,
         )

@@ -20,6 +20,8 @@ class Snapshot:
     settings: Settings
     catalogue: Catalogue
     clients: Mapping[str, UpstreamClient]
+    model_names: frozenset[str]
+    """Model ids that someone configured or discovered: what metrics may name."""
 
 
 def make_snapshot(
@@ -30,9 +32,14 @@ def make_snapshot(
     demo_socket: Path,
 ) -> Snapshot:
     """Build a snapshot; `aliases` None means those of the file."""
+    catalogue = build(settings, aliases, discovered)
+    targets = catalogue.aliases.values()
     return Snapshot(
         settings=settings,
-        catalogue=build(settings, aliases, discovered),
+        catalogue=catalogue,
+        model_names=frozenset(catalogue.listed_models()).union(
+            candidate.model for target in targets for candidate in target.candidates
+        ),
         clients={
             name: make_client(name, upstream, transports, demo_socket)
             for name, upstream in settings.upstreams.items()

@@ -14,6 +14,7 @@ class Facts:
     Args:
         request_id: made by the gateway for every request.
         started_at: when the request's head was complete.
+        overhead_ms: the gateway's own time until the answer's head left.
         upstream_s: time spent waiting for upstreams until the answer's head left.
         fallback: "none", or why the first target did not serve.
         attempts: how many were made.
@@ -38,9 +39,13 @@ class Facts:
     attempts: int = 0
     fallback: str | None = None
     upstream_s: float = 0.0
-    head_at: float | None = None
+    overhead_ms: float | None = None
     first_token_at: float | None = None
     status: int = 0
     error_type: str | None = None
     usage: Usage | None = None
-    ending: str | None = None
+
+    @property
+    def is_fallback(self) -> bool:
+        """True where another target than the first one served."""
+        return self.status == 200 and self.fallback is not None and self.fallback != "none"

@@ -90,13 +90,17 @@ class Exchange(RequestResponseCycle):
         if self.waiting_for_100_continue and self.more_body:
             self.waiting_for_100_continue = False
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if self.more_body and not self.disconnected:
+        if self._is_body_awaited:
             await self._body_or_timeout(timeout_s)
         if self.body_error is not None:
             raise self.body_error
         if self.too_large or len(self.body) > max_bytes:
             raise self._refuse_rest(RequestTooLarge(_too_large(max_bytes)))
         return bytes(self.body)
+
+    @property
+    def _is_body_awaited(self) -> bool:
+        return self.more_body and not (self.too_large or self.disconnected or self.body_error)
 
     async def _body_or_timeout(self, timeout_s: float) -> None:
         loop = self.protocol.loop
@@ -107,7 +111,7 @@ class Exchange(RequestResponseCycle):
         finally:
             timer.cancel()
             self._body_waiter = None
-        if self.more_body and not (self.too_large or self.disconnected or self.body_error):
+        if self._is_body_awaited:
             raise self._refuse_rest(
                 SlowBody(f"The request body did not arrive within {timeout_s:g} seconds.")
             )

@@ -23,13 +23,13 @@ def reply_headers(facts: Facts, content_type: bytes, now: float, answer: Answer 
     """The headers of a reply.
 
     Args:
-        facts: of this request; `head_at` is set, since the head leaves now.
+        facts: of this request; `overhead_ms` is set, since the head leaves now.
         content_type: of the reply.
         now: a reading of the loop's clock.
         answer: the upstream's answer, if one is passed on.
     """
-    facts.head_at = now
     overhead_ms = max(0.0, now - facts.started_at - facts.upstream_s) * 1000
+    facts.overhead_ms = round(overhead_ms, 3)
     headers = [(b"content-type", content_type), (b"x-request-id", facts.request_id.encode())]
     for name, value in (
         (b"x-tunegate-alias", facts.alias),

@@ -183,7 +183,10 @@ class GatewayProtocol(HttpToolsProtocol):
             hosts += name == b"host"
             headers.setdefault(name, value)
         if hosts > 1 or (hosts == 0 and version == "1.1"):
-            raise _BadHost
+            raise _Ambiguous
+        coding = headers.get(b"transfer-encoding")
+        if coding is not None and coding.strip().lower() != b"chunked":
+            raise _Ambiguous  # where its body ends nobody could say (RFC 9112, section 6.1)
         previous = self.cycle
         exchange = Exchange(
             scope=scope,
@@ -293,5 +296,5 @@ class _HeadTooLarge(Exception):
     """Raised inside the parser's callbacks, which turn it into a parser error."""
 
 
-class _BadHost(Exception):
-    """Raised inside the parser's callbacks, which turn it into a parser error."""
+class _Ambiguous(Exception):
+    """A head that can be read in two ways. Raised inside the parser's callbacks, which turn it into a parser error."""

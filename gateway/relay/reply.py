@@ -8,19 +8,18 @@ import msgspec
 
 from gateway.domain.errors import AttemptFailed, FailureClass
 from gateway.domain.usage import Usage
-from gateway.relay.chunk import error_of, usage_of
+from gateway.relay.chunk import error_of, load_object, usage_of
+
+
+_ABSENT = msgspec.Raw()
 
 
 class _Reply(msgspec.Struct):
     """Only what the gateway reads; the rest is checked to be JSON and skipped."""
 
     usage: Any = None
-    error: Any = None
-    object: Any = None
-    type: Any = None
-    choices: msgspec.Raw | None = None
-    data: msgspec.Raw | None = None
-    detail: Any = None
+    choices: msgspec.Raw = _ABSENT
+    data: msgspec.Raw = _ABSENT
 
 
 _decode = msgspec.json.Decoder(_Reply).decode
@@ -35,15 +34,10 @@ def read_reply(body: bytes) -> Usage | None:
     try:
         reply = _decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        raise AttemptFailed(
-            FailureClass.BAD_RESPONSE, "The upstream's answer is not a JSON object."
-        ) from None
-    if reply.choices is None and reply.data is None:
-        error = error_of(
-            {"error": reply.error, "object": reply.object, "type": reply.type, "detail": reply.detail}
-        )
-        if error is not None or reply.detail is not None:
-            raise AttemptFailed(
-                FailureClass.BAD_RESPONSE, "The upstream answered 200 with an error inside.", error=error
-            )
+        raise AttemptFailed(FailureClass.BAD_RESPONSE, "The upstream's answer is not a JSON object.") from None
+    if not reply.choices and not reply.data:
+        error = error_of(load_object(body) or {})
+        if error is not None:
+            detail = "The upstream answered 200 with an error inside."
+            raise AttemptFailed(FailureClass.BAD_RESPONSE, detail, error=error)
     return usage_of({"usage": reply.usage})

@@ -178,8 +178,8 @@ class FakeUpstream:
                 self.calls.append(call)
                 if not await self._answer(call, reader, writer):
                     break
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the end of this connection, from either side
         finally:
             self.open_connections -= 1
             self._tasks.discard(task)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 import yaml
-from gateway.telemetry.logs import AccessLog
+from gateway.telemetry.access_log import AccessLog
 
 from gateway.app import Worker
 from gateway.auth.record import KeyDigest, KeyRecord
@@ -30,9 +30,7 @@ SECRET = "the secret of the tests"
 class RunningGateway:
     """A served worker: its address, its keys, and what it logged."""
 
-    def __init__(
-        self, worker: Worker, server: uvicorn.Server, port: int, store: Store, log: StringIO
-    ) -> None:
+    def __init__(self, worker: Worker, server: uvicorn.Server, port: int, store: Store, log: Path) -> None:
         self.worker = worker
         self.server = server
         self.port = port
@@ -56,7 +54,7 @@ class RunningGateway:
     async def access_lines(self, count: int) -> list[dict[str, Any]]:
         """The access log, once it has `count` lines."""
         deadline = time.monotonic() + 5
-        while len(lines := self.log.getvalue().splitlines()) < count:
+        while len(lines := self.log.read_text().splitlines()) < count:
             assert time.monotonic() < deadline, lines
             await asyncio.sleep(0.005)
         return [json.loads(line) for line in lines]
@@ -66,7 +64,9 @@ def config_text(store_url: str, upstreams: dict[str, Any], aliases: dict[str, An
     """A configuration as text."""
     blocks.setdefault("server", {})
     return yaml.safe_dump(
-        {"store": {"url": store_url, "timeout_ms": 2000}, "upstreams": upstreams, "aliases": aliases} | blocks
+        {"store": {"url": store_url, "timeout_ms": 2000}, "upstreams": upstreams, "aliases": aliases}
+        | blocks,
+        sort_keys=False,
     )
 
 
@@ -74,10 +74,11 @@ def config_text(store_url: str, upstreams: dict[str, Any], aliases: dict[str, An
 async def running_gateway(text: str, store: Store, tmp_path: Path) -> AsyncIterator[RunningGateway]:
     """Serve a worker on a port of the kernel's choice."""
     loop = asyncio.get_running_loop()
-    log = StringIO()
-    worker = Worker(
-        text, tmp_path, "gateway.yaml", {"TUNEGATE_SECRET": SECRET}, tmp_path, loop, AccessLog(loop, log)
-    )
+    log = tmp_path / f"access-{secrets.token_hex(4)}.log"
+    with log.open("wb") as file:
+        descriptor = os.dup(file.fileno())
+    environment = {"TUNEGATE_SECRET": SECRET}
+    worker = Worker(text, tmp_path, "gateway.yaml", environment, tmp_path, loop, AccessLog(loop, descriptor))
     config = uvicorn.Config(
         worker.application,
         host="127.0.0.1",
@@ -105,3 +106,4 @@ async def running_gateway(text: str, store: Store, tmp_path: Path) -> AsyncItera
         server.force_exit = True
         await serving
         await worker.aclose()
+        os.close(descriptor)

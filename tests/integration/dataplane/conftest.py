@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.store.client import Store
+from tests.support.client import Client, client_of
 from tests.support.fake_upstream import FakeUpstream, running_upstream
 from tests.support.gateway import RunningGateway, config_text, running_gateway
 from tests.support.valkey import ValkeyServer
@@ -66,3 +67,10 @@ async def gateway(start_gateway: StartGateway, upstream: FakeUpstream, relay: Fa
 async def key(gateway: RunningGateway) -> str:
     """A key without restrictions."""
     return await gateway.new_key()
+
+
+@pytest.fixture
+async def client(gateway: RunningGateway, key: str) -> AsyncIterator[Client]:
+    """Calls the gateway with that key."""
+    async with client_of(gateway.url, key) as client:
+        yield client
