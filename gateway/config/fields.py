@@ -20,7 +20,8 @@ from gateway.config.scalars import Substituted, resolve
 class Model(BaseModel):
     """A block of the file: frozen, and unknown fields are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Input is hidden because pydantic's own messages would quote secrets into logs.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 def _read_as(*types: type) -> Callable[[Any], Any]:

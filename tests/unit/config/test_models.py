@@ -87,6 +87,12 @@ def test_everything_is_frozen() -> None:
         settings.server.port = 1  # type: ignore[misc]
 
 
+def test_pydantics_own_messages_hide_what_they_were_given() -> None:
+    with pytest.raises(ValidationError) as caught:
+        UpstreamSettings.model_validate({"api_keys": "hunter2"})
+    assert "hunter2" not in str(caught.value)
+
+
 def test_settings_know_what_a_reload_changes() -> None:
     old, new = loaded(BARE), loaded("server: {port: 1}" + BARE)
     assert old.static != new.static
