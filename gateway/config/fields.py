@@ -82,7 +82,7 @@ def _is_header_name(value: str) -> str:
     return value
 
 
-def is_header_text(value: str) -> str:
+def _is_header_text(value: str) -> str:
     """Text that may stand in a header. Raises ValueError, which does not quote it."""
     if not re.fullmatch(r"[\x20-\x7e]*", value) or value != value.strip():
         raise ValueError("only printable ASCII without line ends and without spaces around it")
@@ -90,7 +90,7 @@ def is_header_text(value: str) -> str:
 
 
 def _is_secret_header_text(value: SecretStr) -> SecretStr:
-    is_header_text(value.get_secret_value())
+    _is_header_text(value.get_secret_value())
     return value
 
 
@@ -145,7 +145,7 @@ AliasName = Annotated[str, AfterValidator(_is_alias_name)]
 SimpleName = Annotated[str, AfterValidator(_is_simple_name)]
 ModelName = Annotated[str, AfterValidator(_is_model_id)]
 HeaderName = Annotated[str, AfterValidator(_is_header_name)]
-HeaderText = Annotated[str, AfterValidator(is_header_text)]
+HeaderText = Annotated[str, AfterValidator(_is_header_text)]
 SecretHeaderText = Annotated[SecretStr, AfterValidator(_is_secret_header_text)]
 ApiKey = Annotated[SecretStr, AfterValidator(_is_api_key)]
 BodyField = Annotated[str, Field(min_length=1), AfterValidator(_is_not_the_calls_own)]

@@ -23,10 +23,6 @@ class LedgerSettings(Model):
     retention_days: Count = Field(default=90, description="Days a record is kept; a quarter, for its bill.")
 
 
-UNLIMITED = 1_000_000_000
-"""A limit of this or more is none; so is null."""
-
-
 class KeyLimitSettings(Model):
     """Limits of one virtual key; null or a thousand million and more = unlimited, 0 = refuse."""
 
