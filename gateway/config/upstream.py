@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, SecretStr, Tag
 
@@ -59,10 +59,6 @@ class TimeoutSettings(Model):
     total_s: Seconds = Field(
         default=900, description="Seconds for the whole call; the longest answers take about ten minutes."
     )
-
-    def overridden_by(self, overrides: TimeoutOverrides | None) -> Self:
-        """These timeouts, with what `overrides` sets in their place."""
-        return self if overrides is None else self.model_copy(update=overrides.given)
 
 
 class ModelSettings(Model):
