@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Header
 from fastapi.responses import Response
 from starlette.types import ASGIApp
 
@@ -23,8 +24,6 @@ from gateway.control.not_available import unavailable_routes
 from gateway.control.reload import ConfigReloader
 from gateway.control.snapshot import SnapshotKeeper
 
-MAX_BODY_BYTES = 1024 * 1024
-
 
 def create_app(
     *,
@@ -33,14 +32,14 @@ def create_app(
     keeper: SnapshotKeeper,
     link: WorkerLink,
     reloader: ConfigReloader,
-    render_metrics: Callable[[], tuple[bytes, str]],
+    render_metrics: Callable[[str], tuple[bytes, str]],
     clock: Callable[[], float],
     monotonic: Callable[[], float],
 ) -> FastAPI:
     """Every route, answering errors in the official shape; `frame` puts the admin key in front.
 
     Args:
-        render_metrics: body and content type of `/metrics`.
+        render_metrics: body and content type of `/metrics`, for a request's `accept`.
         clock: unix seconds.
         monotonic: monotonic seconds.
     """
@@ -51,7 +50,6 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=MAX_BODY_BYTES,
         generate_unique_id_function=lambda route: route.name,
     )
     errors.install(app)
@@ -69,7 +67,7 @@ def framed(app: ASGIApp, auth: AdminAuth, *, metrics_auth: bool) -> ASGIApp:
     return Frame(app, auth, ["/healthz"] if metrics_auth else ["/healthz", "/metrics"])
 
 
-def open_routes(render_metrics: Callable[[], tuple[bytes, str]]) -> APIRouter:
+def open_routes(render_metrics: Callable[[str], tuple[bytes, str]]) -> APIRouter:
     """What probes and scrapers ask for."""
     router = APIRouter(tags=["process"])
 
@@ -78,8 +76,8 @@ def open_routes(render_metrics: Callable[[], tuple[bytes, str]]) -> APIRouter:
         return {"status": "ok"}
 
     @router.get("/metrics", response_class=Response, include_in_schema=False)
-    async def metrics() -> Response:
-        body, content_type = render_metrics()
+    async def metrics(accept: Annotated[str, Header()] = "") -> Response:
+        body, content_type = render_metrics(accept)
         return Response(body, media_type=content_type)
 
     return router

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from gateway.config import ConfigError, Problem
 from gateway.domain.errors import (
@@ -27,6 +28,7 @@ log = structlog.get_logger(__name__)
 
 _SERVER_ERROR = "server_error"
 _INVALID = "invalid_request_error"
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 class NotFound(CallerError):
@@ -98,14 +100,15 @@ def answer_to(error: Exception, request: Request) -> JSONResponse:  # noqa: C901
         case InvalidRequest():
             return error_response(400, str(error), param=error.param)
         case RequestValidationError():
-            message, param = describe_invalid(error.errors(), request.headers.get("content-type"))
+            content_type = request.headers.get("content-type")
+            message, param = describe_invalid(error.errors(), error.body, content_type)
             return error_response(400, message, param=param)
         case ConfigError():
             return _config_response(error)
         case StoreError():
             return _store_response(error)
         case HTTPException():
-            return _http_response(error, f"{request.method} {request.url.path}")
+            return _http_response(error, request)
         case _:
             return internal_error_response()
 
@@ -128,34 +131,75 @@ def _store_response(error: StoreError) -> JSONResponse:
     )
 
 
-def _http_response(error: HTTPException, url: str) -> JSONResponse:
+def _http_response(error: HTTPException, request: Request) -> JSONResponse:
+    invalid = f"Invalid URL ({request.method} {request.url.path})"
     match error.status_code:
-        case 404 | 405:
-            return error_response(error.status_code, f"Invalid URL ({url})", headers=error.headers)
+        case 404:
+            return error_response(404, invalid)
+        case 405:
+            return error_response(405, invalid, headers={"allow": ", ".join(_allowed(request))})
         case 413:
             return error_response(413, "The body is too large.", code="request_too_large")
         case status:
             return error_response(status, "The body cannot be read as JSON.")
 
 
+def _allowed(request: Request) -> list[str]:
+    """The methods that this path has: the framework names those of the first route only."""
+    scopes = {method: {**request.scope, "method": method} for method in _METHODS}
+    routes = request.app.routes
+    return [
+        method
+        for method, scope in scopes.items()
+        if any(route.matches(scope)[0] is Match.FULL for route in routes)
+    ]
+
+
 def describe_invalid(
-    problems: Sequence[Mapping[str, Any]], content_type: str | None
+    problems: Sequence[Mapping[str, Any]], body: Any, content_type: str | None
 ) -> tuple[str, str | None]:
-    """(message, param) of what the framework found wrong with a request, in words for its sender."""
-    problem = problems[0]
-    where, *path = problem["loc"]
-    kind, text = problem["type"], str(problem["msg"])
+    """(message, param) of what the framework found wrong with a request, in words for its sender.
+
+    Args:
+        problems: as pydantic lists them; a value that fits no branch of a union has one for each branch.
+        body: what was sent, as far as it was JSON.
+        content_type: as it was sent.
+    """
+    first = problems[0]
+    kind, (where, *path) = first["type"], first["loc"]
     if kind == "json_invalid":
-        return f"The body is not valid JSON: {problem['ctx']['error']} at character {path[0]}.", None
+        return f"The body is not valid JSON: {first['ctx']['error']} at character {path[0]}.", None
     if where == "body" and not path:
         return _describe_body(kind, content_type), None
-    param = ".".join(str(part) for part in path)
+    param = _field_of(first, body)
     if kind == "extra_forbidden":
         return f"Unknown field `{param}`.", param
     if kind == "missing":
         return f"`{param}` is required.", param
-    text = text.removeprefix("Value error, ")
-    return f"`{param}`: {text[:1].lower() + text[1:]}.", param
+    wrong = dict.fromkeys(_words(each) for each in problems if _field_of(each, body) == param)
+    return f"`{param}`: {', or '.join(wrong)}.", param
+
+
+def _field_of(problem: Mapping[str, Any], body: Any) -> str:
+    """The field at fault, as its sender wrote it: a location also names branches of unions."""
+    where, *path = problem["loc"]
+    if where != "body":
+        return str(path[0])
+    field: list[str] = []
+    for part in path:
+        is_there = isinstance(body, dict) and part in body
+        is_there |= isinstance(body, list) and isinstance(part, int) and part < len(body)
+        if is_there:
+            field.append(str(part))
+            body = body[part]
+        elif problem["type"] == "missing":
+            field.append(str(part))
+    return ".".join(field)
+
+
+def _words(problem: Mapping[str, Any]) -> str:
+    text = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    return text[:1].lower() + text[1:]
 
 
 def _describe_body(kind: str, content_type: str | None) -> str:

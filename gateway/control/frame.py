@@ -1,4 +1,4 @@
-"""What stands around every request of the control plane: request id, headers, the admin key, the last catch.
+"""What stands around every request of the control plane: request id, headers, admin key, body cap, last catch.
 
 Pure ASGI, so that nothing is buffered. Every path is closed except those named in `open_paths`, routes that
 do not exist too: who has no key learns nothing.
@@ -11,6 +11,7 @@ from collections.abc import Collection
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,6 +21,9 @@ from gateway.domain.errors import BadKey
 from gateway.store.errors import StoreError
 
 log = structlog.get_logger(__name__)
+
+MAX_BODY_BYTES = 1024 * 1024
+"""No key and no alias comes near it."""
 
 _HEADERS = {
     "x-content-type-options": "nosniff",
@@ -74,4 +78,19 @@ class Frame:
             except (BadKey, StoreError) as refused:
                 await answer_to(refused, Request(scope))(scope, receive, send)
                 return
-        await self._app(scope, receive, send)
+        await self._app(scope, _bounded(receive), send)
+
+
+def _bounded(receive: Receive) -> Receive:
+    """`receive`, which raises the framework's 413 once the body is too large."""
+    received = 0
+
+    async def receive_bounded() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > MAX_BODY_BYTES:
+            raise HTTPException(413)
+        return message
+
+    return receive_bounded

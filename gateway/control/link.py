@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -47,6 +47,16 @@ class Swapped(msgspec.Struct, tag="swapped", tag_field="type"):
     """The state of this generation serves now."""
 
     generation: int
+
+
+class MetricsSum(Protocol):
+    """Adds up the workers' metrics."""
+
+    def apply(self, worker_id: object, report: Mapping[str, Any]) -> None:
+        """Take in what a worker reports."""
+
+    def forget(self, worker_id: object) -> None:
+        """The worker has left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +101,13 @@ class WorkerLink:
     Args:
         path: where the socket is made, readable by this user alone.
         instance: id of this control process, told to the workers.
-        on_metrics: called with each worker's pid and delta.
+        metrics: adds up what the workers report.
     """
 
-    def __init__(self, path: Path, instance: str, on_metrics: Callable[[int, dict[str, Any]], None]) -> None:
+    def __init__(self, path: Path, instance: str, metrics: MetricsSum) -> None:
         self._path = path
         self._instance = instance
-        self._on_metrics = on_metrics
+        self._metrics = metrics
         self._server: asyncio.Server | None = None
         self._state: State | None = None
         self._workers: set[Worker] = set()
@@ -166,6 +176,7 @@ class WorkerLink:
             log.warning("a worker's link broke", index=worker.index, error=str(error))
         finally:
             self._workers.discard(worker)
+            self._metrics.forget(worker)
             self._progress.set()
             writer.close()
 
@@ -182,7 +193,7 @@ class WorkerLink:
             case Health():
                 worker.health = frame.upstreams
             case Metrics() if frame.instance == self._instance:
-                self._on_metrics(worker.pid, frame.delta)
+                self._metrics.apply(worker, frame.delta)
 
 
 _FRAME = msgspec.json.Decoder(Hello | Metrics | Health | Swapped)

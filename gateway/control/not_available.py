@@ -18,10 +18,10 @@ _EVERY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 ROUTES: tuple[tuple[str, str], ...] = (
     ("POST", "/admin/v1/keys/{id}/credit"),
-    ("POST", "/admin/v1/aliases/{name}/canary"),
-    ("POST", "/admin/v1/aliases/{name}/shadow"),
-    ("POST", "/admin/v1/aliases/{name}/promote"),
-    ("POST", "/admin/v1/aliases/{name}/abort"),
+    ("POST", "/admin/v1/aliases/{name:path}/canary"),
+    ("POST", "/admin/v1/aliases/{name:path}/shadow"),
+    ("POST", "/admin/v1/aliases/{name:path}/promote"),
+    ("POST", "/admin/v1/aliases/{name:path}/abort"),
     ("POST", "/admin/v1/upstreams/{name}/probe"),
     ("GET", "/admin/v1/usage"),
     ("GET", "/admin/v1/usage/events"),

@@ -48,6 +48,7 @@ FIRST_LOOK_S = 3.0
 """How long a start waits for upstreams to list their models."""
 
 _RETRY_S = 0.1
+_NOTICE_S = 0.2  # how long a reload may go unnoticed by discovery
 
 
 def store_url(settings: Settings) -> str:
@@ -81,7 +82,7 @@ class ControlPlane:
         self._secrets = SecretRepository(self._store)
         aliases = AliasRepository(self._store)
         self.metrics = Registry()
-        self.link = WorkerLink(runtime / "control.sock", secrets.token_hex(8), self.metrics.add)
+        self.link = WorkerLink(runtime / "control.sock", secrets.token_hex(8), self.metrics)
         self.keeper = SnapshotKeeper(aliases, self.link.push, text, settings, time.time)
         self.reloader = ConfigReloader(
             path, runtime / "active.yaml", overrides, environment, self.keeper, self.link
@@ -183,7 +184,7 @@ class ControlPlane:
         """Look again every few minutes, and as soon as the configuration has changed."""
         looked_at, settings = time.monotonic(), self.keeper.settings
         while True:
-            await asyncio.sleep(1)
+            await asyncio.sleep(_NOTICE_S)
             if self.keeper.settings is settings and time.monotonic() - looked_at < EVERY_S:
                 continue
             looked_at, settings = time.monotonic(), self.keeper.settings

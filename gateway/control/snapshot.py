@@ -99,6 +99,7 @@ class SnapshotKeeper:
         self._file_is_synced = False
         self._stored: StoredCatalogue | None = None
         self._current: Snapshot | None = None
+        self._published: tuple[object, ...] | None = None
         self._turn = asyncio.Lock()
 
     @property
@@ -146,8 +147,7 @@ class SnapshotKeeper:
         is_away = False
         while True:
             try:
-                seen = self._stored.epoch if self._stored and self._file_is_synced else None
-                if seen is None or await self._store.epoch() != seen:
+                if await self._is_behind():
                     await self.refresh()
                 is_away = False
             except StoreError as error:
@@ -155,6 +155,15 @@ class SnapshotKeeper:
                     log.warning("aliases cannot be followed while the store is away", error=str(error))
                 is_away = True
             await asyncio.sleep(POLL_S)
+
+    async def _is_behind(self) -> bool:
+        if self._stored is None or not self._file_is_synced:
+            return True
+        epoch = await self._store.epoch()
+        if epoch < self._stored.epoch:
+            log.warning("the store has lost its aliases; the file's are brought in again")
+            self._file_is_synced = False
+        return epoch != self._stored.epoch
 
     async def _sync_file(self) -> None:
         settings = self._settings
@@ -168,6 +177,10 @@ class SnapshotKeeper:
     def _publish(self) -> None:
         if self._stored is None:
             return
+        basis = (self._text, self._stored.aliases, self._stored.discovered)
+        if basis == self._published:
+            return
+        self._published = basis
         self._generation += 1
         read = {name: _read(name, alias) for name, alias in self._stored.aliases.items()}
         alias_settings = {name: settings for name, settings in read.items() if settings is not None}

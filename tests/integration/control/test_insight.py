@@ -1,0 +1,77 @@
+from collections.abc import Callable
+from typing import Any
+
+from tests.integration.control.running import RunningControl
+
+FILE = """
+upstreams:
+  a: {base_url: "http://127.0.0.1:9/v1", owns: [acme], shutdown_dates: {"ft:*": 2030-01-01}}
+  b: {base_url: "http://127.0.0.1:9/v1", models: [gpt-x, gpt-y]}
+  c: {base_url: "http://127.0.0.1:9/v1", api_keys: [""]}
+rewrites: {short: {drop: [top_p]}}
+aliases:
+  support:
+    model: ft:gpt-4o:acme::x
+    upstreams: [a]
+    fallbacks: [{model: gpt-x, upstreams: [b, c], rewrite: short}]
+"""
+
+
+async def test_explain_tells_what_would_be_tried_and_what_not(start_control: Callable[..., Any]) -> None:
+    control = await start_control(FILE)
+    found = await control.call("GET", "/explain?model=support")
+    assert (found["object"], found["requested"], found["alias"], found["release"]) == (
+        *("explain", "support", "support", "support@1/stable"),
+    )
+    assert [
+        (each["n"], each["upstream"], each["rewrite"], each["shutdown_date"]) for each in found["attempts"]
+    ] == [
+        (1, "a", None, "2030-01-01"),
+        (2, "b", "short", None),
+    ]
+    assert [(each["upstream"], each["reason"]) for each in found["left_out"]] == [("c", "disabled")]
+
+
+async def test_explain_speaks_for_the_holder_of_a_key(start_control: Callable[..., Any]) -> None:
+    control: RunningControl = await start_control(FILE)
+    key = await control.call("POST", "/keys", {"name": "x", "aliases": ["support"]})
+    found = await control.call("GET", f"/explain?model=support&key={key['id']}")
+    assert len(found["attempts"]) == 2
+    found = await control.call("GET", f"/explain?model=gpt-x&key={key['id']}")
+    assert found["attempts"] == []
+    assert [(each["upstream"], each["reason"]) for each in found["left_out"]][0] == ("b", "not_allowed")
+    error = (await control.call("GET", "/explain?model=x&key=nobody", expect=404))["error"]
+    assert error["param"] == "key"
+
+
+async def test_explain_knows_no_such_model(start_control: Callable[..., Any]) -> None:
+    control = await start_control(
+        FILE.replace("  c:", "  c2:")
+        .replace("[b, c]", "[b]")
+        .replace(
+            'c2: {base_url: "http://127.0.0.1:9/v1", api_keys: [""]}',
+            'c2: {base_url: "http://127.0.0.1:9/v1", models: [z]}',
+        )
+        .replace("owns: [acme],", "owns: [acme], models: [q],")
+    )
+    error = (await control.call("GET", "/explain?model=suport", expect=404))["error"]
+    assert (error["code"], error["param"]) == ("model_not_found", "model")
+    assert "`support`" in error["message"]
+    assert (await control.call("GET", "/explain", expect=400))["error"]["param"] == "model"
+    assert (await control.call("GET", "/explain?model=", expect=400))["error"]["param"] == "model"
+
+
+async def test_upstreams_are_listed_in_file_order_and_in_pages(start_control: Callable[..., Any]) -> None:
+    control = await start_control(FILE)
+    found = await control.call("GET", "/upstreams")
+    assert [each["name"] for each in found["data"]] == ["a", "b", "c"]
+    assert found["data"][1] == {
+        **{"object": "upstream", "name": "b", "kind": "openai", "base_url": "http://127.0.0.1:9/v1"},
+        **{"state": "ready", "credentials": [], "breaker": "closed", "in_flight": 0},
+        "models": [
+            {"id": "gpt-x", "shutdown_date": None, "state": "listed"},
+            {"id": "gpt-y", "shutdown_date": None, "state": "listed"},
+        ],
+    }
+    page = await control.call("GET", "/upstreams?limit=1&after=a")
+    assert ([each["name"] for each in page["data"]], page["has_more"], page["next"]) == (["b"], True, "b")
