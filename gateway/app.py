@@ -34,8 +34,8 @@ from gateway.store.errors import StoreError
 from gateway.store.key_source import StoreKeySource
 from gateway.store.secret_repository import SecretRepository
 from gateway.supervisor.paths import embedded_socket
-from gateway.telemetry.counters import Counters
 from gateway.telemetry.access_log import AccessLog
+from gateway.telemetry.counters import Counters
 from gateway.telemetry.metrics import STORE_ERRORS
 from gateway.upstream.http1.transport import Http1Transport
 from gateway.upstream.port import Transport
@@ -71,6 +71,7 @@ class Worker:
         self._demo_socket = runtime / "demo.sock"
         self._given_secret = env.get("TUNEGATE_SECRET") or None
         self._secret: bytes | None = self._given_secret.encode() if self._given_secret else None
+        self._seeing_store: asyncio.Task[None] | None = None
         self.counters = Counters()
         self.health = Health()
         self._loop = loop
@@ -109,10 +110,13 @@ class Worker:
             await self._see_store()
         except StoreError as error:
             log.warning("the store is away at the start; not ready until it was seen", error=str(error))
-            self._seeing = asyncio.create_task(self._see_store_in_time())
+            self._seeing_store = asyncio.create_task(self._see_store_in_time())
 
     async def aclose(self) -> None:
         """Close every connection."""
+        if self._seeing_store is not None:
+            self._seeing_store.cancel()
+            await asyncio.gather(self._seeing_store, return_exceptions=True)
         await self._keyring.aclose()
         for transport in self._transports.values():
             await transport.aclose()
@@ -169,7 +173,7 @@ class Worker:
         if state == "away":
             self.counters.inc(STORE_ERRORS, ("connection",))
             log.warning("the store is away")
-        else:
+        elif self.readiness.was_ready:
             log.info("the store is back")
 
 

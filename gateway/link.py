@@ -7,6 +7,7 @@ object a line, over a unix socket that only this user can open.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 REPORT_EVERY_S = 1.0
-_RECONNECT_S = 0.2
+_RECONNECT_S = 0.05
 _MAX_FRAME_BYTES = 64 * 1024 * 1024
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -71,7 +72,16 @@ class ControlLink:
         self._reports = reports
         self._health = health
         self._config_sha = _sha(config)
+        self._has_state = asyncio.Event()
         self._instance: str | None = None
+
+    async def first_state(self, within_s: float) -> None:
+        """Wait for the control process's word, so that the file's newest aliases serve from the first call.
+
+        Where it says nothing in time, what the store had stays in force.
+        """
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._has_state.wait(), within_s)
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
@@ -109,6 +119,7 @@ class ControlLink:
             if state.config is not None:
                 self._config_sha = _sha(state.config)
             self._send(writer, type="swapped", generation=state.generation)
+            self._has_state.set()
 
     async def _report(self, writer: asyncio.StreamWriter) -> None:
         last_health: Mapping[str, Any] | None = None

@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 _POLL_S = 0.05
 _LAST_S = 1.0
+_CONTROL_S = 1.0
+"""How long a starting worker waits for the control process; a worker without it serves all the same."""
 
 
 class _Server(uvicorn.Server):
@@ -97,6 +99,7 @@ async def serve(args: ChildArgs) -> None:
         ws="none",
         lifespan="off",
         access_log=False,
+        proxy_headers=False,
         log_config=None,
         server_header=False,
         timeout_keep_alive=75,
@@ -111,6 +114,7 @@ async def serve(args: ChildArgs) -> None:
         args.runtime / "control.sock", args.index, worker.swap, worker.counters, worker.health_report, text
     )
     talking = asyncio.create_task(link.run())
+    await link.first_state(_CONTROL_S)
     listener = socket.socket(fileno=args.listen_fd)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():  # noqa: ASYNC110 # uvicorn offers no event

@@ -108,9 +108,17 @@ class _TargetMaker:
             timeouts=block.timeouts.given if block.timeouts else None,
         )
 
-    def _chain(self, block: AliasSettings, seen: tuple[str, ...]) -> Iterable[list[Candidate]]:
-        """The steps of an alias: its own model first, then each fallback."""
-        yield self._step(block.model, block.upstream_order, block.rewrite)
+    def _chain(
+        self, block: AliasSettings, seen: tuple[str, ...], called_as: FallbackSettings | None = None
+    ) -> Iterable[list[Candidate]]:
+        """The steps of an alias: its own model first, then each fallback.
+
+        `called_as`, a fallback that names this alias, may say other upstreams or another rewrite.
+        """
+        order, rewrite = block.upstream_order, block.rewrite
+        if called_as is not None:
+            order, rewrite = called_as.upstream_order or order, called_as.rewrite or rewrite
+        yield self._step(block.model, order, rewrite)
         for fallback in block.fallbacks:
             yield from self._fallback(block, fallback, seen)
 
@@ -127,7 +135,7 @@ class _TargetMaker:
         if other is None:
             yield self._step(model, fallback.upstream_order, fallback.rewrite)
         elif model not in seen:
-            yield from self._chain(other, (*seen, model))
+            yield from self._chain(other, (*seen, model), fallback)
 
     def _step(
         self, model: str, order: Sequence[tuple[str, int | None]] | None, rewrite: str | None

@@ -297,4 +297,4 @@ class _HeadTooLarge(Exception):
 
 
 class _Ambiguous(Exception):
-    """A head that can be read in two ways. Raised inside the parser's callbacks, which turn it into a parser error."""
+    """A head that can be read in two ways. Raised inside the parser's callbacks, as above."""

@@ -10,7 +10,6 @@ from gateway.domain.errors import AttemptFailed, FailureClass
 from gateway.domain.usage import Usage
 from gateway.relay.chunk import error_of, load_object, usage_of
 
-
 _ABSENT = msgspec.Raw()
 
 
@@ -34,7 +33,9 @@ def read_reply(body: bytes) -> Usage | None:
     try:
         reply = _decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        raise AttemptFailed(FailureClass.BAD_RESPONSE, "The upstream's answer is not a JSON object.") from None
+        raise AttemptFailed(
+            FailureClass.BAD_RESPONSE, "The upstream's answer is not a JSON object."
+        ) from None
     if not reply.choices and not reply.data:
         error = error_of(load_object(body) or {})
         if error is not None:

@@ -63,6 +63,18 @@ async def raw(port: int, sent: bytes, *, half_close: bool = False) -> bytes:
         writer.close()
 
 
+def chat_bytes(key: str, version: str = "1.1", **fields: Any) -> bytes:
+    """A chat completion as it stands on the wire."""
+    body = json.dumps({"model": "support", "messages": HI} | fields).encode()
+    lines = (
+        f"POST /v1/chat/completions HTTP/{version}",
+        "Host: x",
+        f"Authorization: Bearer {key}",
+        f"Content-Length: {len(body)}",
+    )
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
 def error_of(answer: bytes) -> dict[str, Any]:
     """The error object of a raw answer."""
     error: dict[str, Any] = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]

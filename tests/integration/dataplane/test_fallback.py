@@ -273,7 +273,7 @@ class TestCredentials:
         assert [call.headers["authorization"][-1] for call in upstream.calls] == ["0", "1", "1", "1"]
         assert two.worker.health_report() == {"a": {"in_flight": 0, "set_aside": [0]}}
 
-    async def test_none_left_is_no_upstream(self, two: RunningGateway, upstream: FakeUpstream) -> None:
+    async def test_none_left_is_no_upstream(self, two: RunningGateway) -> None:
         now = asyncio.get_running_loop().time()
         for credential in (0, 1):
             two.worker.health.set_aside("a", credential, now)

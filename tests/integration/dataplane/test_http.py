@@ -1,4 +1,4 @@
-"""Framing and other bytes that are no request: each gets an answer in the official shape, and the server lives on."""
+"""Framing and other bytes that are no request: each gets an official answer, and the server lives on."""
 
 import asyncio
 import json

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.integration.dataplane.conftest import FT, StartGateway
-from tests.support.client import HI, Client, client_of
+from tests.support.client import Client, chat_bytes, client_of
 from tests.support.fake_upstream import (
     FakeUpstream,
     OneByteAtATime,
@@ -171,10 +171,8 @@ class TestHowItArrives:
         assert (await waiting).status_code == 200
 
     async def test_http_1_0_ends_with_the_connection(self, gateway: RunningGateway, key: str) -> None:
-        body = json.dumps({"model": "support", "messages": HI, "stream": True}).encode()
-        head = f"POST /v1/chat/completions HTTP/1.0\r\nAuthorization: Bearer {key}\r\nContent-Length: {len(body)}\r\n\r\n"
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        writer.write(head.encode() + body)
+        writer.write(chat_bytes(key, "1.0", stream=True))
         answer = await asyncio.wait_for(reader.read(), 5)
         writer.close()
 
@@ -187,10 +185,8 @@ class TestHowItArrives:
 class TestClientsThatLeave:
     async def leave(self, gateway: RunningGateway, key: str, seen: bytes, *, by_reset: bool = False) -> None:
         """Ask for a stream and leave once `seen` has come."""
-        body = json.dumps({"model": "support", "messages": HI, "stream": True}).encode()
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Length: {len(body)}\r\n\r\n"
-        writer.write(head.encode() + body)
+        writer.write(chat_bytes(key, stream=True))
         content = b""
         try:
             while seen not in content:
@@ -233,10 +229,8 @@ class TestClientsThatLeave:
         self, gateway: RunningGateway, key: str, upstream: FakeUpstream
     ) -> None:
         upstream.plays(FT, b'{"choices"', stall(), content_type="application/json")
-        body = json.dumps({"model": "support", "messages": HI}).encode()
         _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Length: {len(body)}\r\n\r\n"
-        writer.write(head.encode() + body)
+        writer.write(chat_bytes(key))
         await eventually(lambda: bool(upstream.calls))
         writer.close()
 
@@ -284,15 +278,13 @@ class TestSlowReaders:
         piece = text("x" * 60_000)
         pieces = 400
         upstream.plays(FT, role(), *[piece] * pieces, finish(), done())
-        body = json.dumps({"model": "support", "messages": HI, "stream": True}).encode()
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
         sock.setblocking(False)
         loop = asyncio.get_running_loop()
         await loop.sock_connect(sock, ("127.0.0.1", gateway.port))
         reader, writer = await asyncio.open_connection(sock=sock, limit=4096)
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Length: {len(body)}\r\n\r\n"
-        writer.write(head.encode() + body)
+        writer.write(chat_bytes(key, stream=True))
         await reader.readexactly(100)
 
         connection = next(iter(gateway.server.server_state.connections))
@@ -316,10 +308,8 @@ class TestSlowReaders:
         )
         upstream.plays("m", role(), *[text("x" * 60_000)] * 400, finish(), done())
         key = await gateway.new_key()
-        body = json.dumps({"model": "support", "messages": HI, "stream": True}).encode()
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=4096)
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Length: {len(body)}\r\n\r\n"
-        writer.write(head.encode() + body)
+        writer.write(chat_bytes(key, stream=True))
 
         await eventually(lambda: bool(upstream.calls) and upstream.calls[0].closed.is_set(), 5)
         await eventually(lambda: gateway.worker.application.in_flight == 0)

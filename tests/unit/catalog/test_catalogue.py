@@ -159,6 +159,17 @@ class TestAliases:
 
         assert places(known.resolve("s", ANYONE)) == [(0, "a", "m"), (1, "a", "n"), (2, "a", "o")]
 
+    def test_a_fallback_may_ask_an_alias_elsewhere(self) -> None:
+        known = catalogue(
+            {"a": {}, "b": {}},
+            {
+                "s": {"model": "m", "upstreams": ["a"], "fallbacks": [{"model": "t", "upstreams": ["b"]}]},
+                "t": {"model": "n", "upstreams": ["a"]},
+            },
+        )
+
+        assert places(known.resolve("s", ANYONE)) == [(0, "a", "m"), (1, "b", "n")]
+
     def test_weights_stand_on_the_candidates(self) -> None:
         known = catalogue({"a": {}, "b": {}}, {"s": {"model": "m", "upstreams": {"a": 80, "b": 20}}})
 

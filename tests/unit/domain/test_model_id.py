@@ -12,7 +12,7 @@ HEX = "b044a9d3cf9c4228b5d393567f693b83"
 @pytest.mark.parametrize(
     ("text", "base", "org", "suffix", "uid", "checkpoint"),
     [
-        ("ft:gpt-4o-mini-2024-07-18:acme:support:7q8mpxmy", "gpt-4o-mini-2024-07-18", "acme", "support", "7q8mpxmy", None),
+        ("ft:gpt-4o-2024-08-06:acme:it:7q8mpxmy", "gpt-4o-2024-08-06", "acme", "it", "7q8mpxmy", None),
         ("ft:gpt-4.1-2025-04-14:acme::BPsmyr4l", "gpt-4.1-2025-04-14", "acme", None, "BPsmyr4l", None),
         ("ft:gpt-4o-mini:openai::7p4lURel", "gpt-4o-mini", "openai", None, "7p4lURel", None),
         ("ft:gpt-3.5-turbo-0613:personal::abc", "gpt-3.5-turbo-0613", "personal", None, "abc", None),

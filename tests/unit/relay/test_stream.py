@@ -17,10 +17,10 @@ HELLO = (role(), text("Hel"), text("lo"), finish())
 
 
 def run(
-    wire: bytes, cuts: list[int] | None = None, **options: Any
+    wire: bytes, cuts: list[int] | None = None, *, wants_usage: bool = False, choices: int = 1
 ) -> tuple[bytes, Stream, StreamBroken | None]:
     """All that leaves, the stream at its end, and what broke it."""
-    stream = Stream(wants_usage=options.get("wants_usage", False), choices=options.get("choices", 1))
+    stream = Stream(wants_usage=wants_usage, choices=choices)
     cuts = cuts or []
     out = b""
     for start, end in zip([0, *cuts], [*cuts, len(wire)], strict=True):
@@ -30,7 +30,7 @@ def run(
 
 class TestBytes:
     def test_events_pass_byte_for_byte(self) -> None:
-        odd = b'data: { "choices" : [ {"delta":{"content":"x", "made_up": 1e5}, "finish_reason" : null } ] }\n\n'
+        odd = b'data: { "choices" : [ {"delta":{"content":"x", "odd": 1e5}, "finish_reason" : null } ] }\n\n'
         wire = role() + odd + finish()
 
         assert run(wire + done())[0] == wire
