@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
@@ -37,7 +36,8 @@ class Child:
         self._ready: asyncio.Future[None] = self._loop.create_future()
         os.set_blocking(pipe, False)
         self._loop.add_reader(pipe, self._read, pipe)
-        process.exited.add_done_callback(self._read_last)
+        # What it wrote before its end is readable before the end is known, so nothing is lost by this.
+        process.exited.add_done_callback(lambda _: self._close())
 
     @property
     def is_ready(self) -> bool:
@@ -67,13 +67,6 @@ class Child:
                 self._ready.set_result(None)
         if not chunk:  # nothing more will come; its exit or the deadline decide
             self._close()
-
-    def _read_last(self, _: asyncio.Future[int]) -> None:
-        """A note may be all that tells a new admin key, so none is lost with the process that wrote it."""
-        with contextlib.suppress(BlockingIOError):  # somebody else holds the other end
-            while self._pipe is not None:
-                self._read(self._pipe)
-        self._close()
 
     def _close(self) -> None:
         if self._pipe is not None:

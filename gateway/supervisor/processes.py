@@ -95,6 +95,8 @@ class Processes:
 
         def tie() -> None:  # between fork and exec
             if self._kernel_tie:
+                # Until exec our own handlers are in force here, and would swallow the news of our death.
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 parent_death_signal(signal.SIGTERM if foreign else signal.SIGKILL)
                 if os.getppid() != us:  # we died before the kernel knew of the wish
                     os._exit(1)

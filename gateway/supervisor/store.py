@@ -165,8 +165,7 @@ class EmbeddedStore:
         argv = [str(server_binary())]
         for name, value in options.items():
             argv += [f"--{name}", value]
-        # By default a server that cannot write its files refuses to stop, and would outlive a dead owner.
-        return [*argv, "--shutdown-on-sigterm", "nosave", "force"]
+        return argv
 
     def _last_warning(self) -> str:
         path = self._data_dir / "store.log"

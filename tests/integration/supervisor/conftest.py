@@ -1,5 +1,7 @@
 """Gateways that leave nothing behind, whatever a test did to them."""
 
+import asyncio
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,13 +13,32 @@ from gateway.supervisor.paths import embedded_socket
 from tests.integration.supervisor.gateway_run import GatewayRun
 
 
-@pytest.fixture
-def data_dir() -> Iterator[Path]:
-    """A data folder that does not exist yet."""
+@contextlib.contextmanager
+def new_data_dir() -> Iterator[Path]:
     parent = Path(tempfile.mkdtemp(prefix="tunegate-test-"))
     yield parent / "data"
     Path(embedded_socket(parent / "data")).unlink(missing_ok=True)
     shutil.rmtree(parent)
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A data folder that does not exist yet."""
+    with new_data_dir() as data_dir:
+        yield data_dir
+
+
+@pytest.fixture(scope="session")
+def standing() -> Iterator[GatewayRun]:
+    """A gateway that is only looked at: nobody stops it or kills parts of it."""
+    with new_data_dir() as data_dir:
+        behaviour: dict[str, dict[str, object]] = {"control": {"notes": ["admin key: secret", "second"]}}
+        gateway = GatewayRun(data_dir, workers=2, demo=True, behaviour=behaviour)
+        try:
+            asyncio.run(gateway.ready())
+            yield gateway
+        finally:
+            gateway.cleanup()
 
 
 @pytest.fixture

@@ -125,7 +125,10 @@ class GatewayRun:
         return found
 
     async def nothing_left(self, within_s: float = 2) -> None:
-        await until(lambda: not self.alive(), f"the end of {self.alive()}", within_s=within_s)
+        try:
+            await until(lambda: not self.alive(), "the end of all processes", within_s=within_s)
+        except AssertionError as error:
+            raise AssertionError(self.alive()) from error
 
     def cleanup(self) -> None:
         for line in self.alive():

@@ -75,6 +75,20 @@ def test_a_foreign_program_ends_when_its_parent_is_killed(tie: str) -> None:
     asyncio.run(until(lambda: not is_running(pid)))
 
 
+async def test_our_death_between_fork_and_exec_is_not_missed(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "gateway.supervisor.processes.parent_death_signal", lambda number: os.kill(os.getpid(), number)
+    )
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, lambda: None)  # as in a supervisor; a fork has it too
+    program = processes.start("program", ["sleep", "600"], foreign=True)
+    assert await program.ended_within(5)
+    assert program.exited.result() == -signal.SIGTERM
+    loop.remove_signal_handler(signal.SIGTERM)
+
+
 async def test_the_shell_that_guards_a_program_goes_with_it() -> None:
     processes = Processes(kernel_tie=False)
     loop = asyncio.get_running_loop()

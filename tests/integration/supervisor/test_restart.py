@@ -6,28 +6,22 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.integration.supervisor.gateway_run import GatewayRun, greeting
 from tests.support.polling import until
 
 Run = Callable[..., GatewayRun]
 
 
-@pytest.mark.parametrize("name", ["worker-0", "control", "demo", "store"])
-async def test_a_killed_process_is_replaced_and_the_others_stay(
-    run_gateway: Run, data_dir: Path, name: str
-) -> None:
+async def test_a_killed_process_is_replaced_and_the_others_stay(run_gateway: Run, data_dir: Path) -> None:
     gateway = await run_gateway(data_dir, demo=True).ready()
-    pids = {each: gateway.pid(each) for each in ("worker-0", "control", "demo", "store")}
-    os.kill(pids[name], signal.SIGKILL)
-    await gateway.next_pid(name, pids[name])
-    assert gateway.logged("child_exited") == gateway.logged(
-        "child_exited", child=name, code=-signal.SIGKILL, restart_in_s=0.1
-    )
-    assert {each: gateway.pid(each) for each in pids if each != name} == {
-        each: pid for each, pid in pids.items() if each != name
-    }
+    names = ("worker-0", "control", "demo", "store")
+    for name in names:
+        before = {each: gateway.pid(each) for each in names}
+        os.kill(before[name], signal.SIGKILL)
+        new = await gateway.next_pid(name, before[name])
+        assert {each: gateway.pid(each) for each in names} == {**before, name: new}
+    for event, name in zip(gateway.logged("child_exited"), names, strict=True):
+        assert (event["child"], event["code"], event["restart_in_s"]) == (name, -signal.SIGKILL, 0.1)
     assert len(gateway.alive()) == 5
 
 

@@ -9,50 +9,47 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.supervisor.gateway_run import GatewayRun, greeting, store_command
+from tests.integration.supervisor.gateway_run import GatewayRun, greeting
 from tests.support.polling import until
 
 Run = Callable[..., GatewayRun]
 
 
-async def test_the_order_of_a_start(run_gateway: Run, data_dir: Path) -> None:
-    gateway = run_gateway(
-        data_dir, workers=2, demo=True, behaviour={"control": {"notes": ["admin key: secret", "second"]}}
-    )
-    await gateway.ready()
-    assert gateway.logged("child_ready")[0]["child"] == "store"
-    happened = [(name, event) for name, _, event in gateway.events()]
+def test_each_part_starts_when_those_before_it_are_ready(standing: GatewayRun) -> None:
+    assert standing.logged("child_ready")[0]["child"] == "store"
+    happened = [(name, event) for name, _, event in standing.events()]
     for worker in ("worker-0", "worker-1"):
         assert happened.index(("control", "ready")) < happened.index((worker, "starts"))
         assert happened.index(("demo", "ready")) < happened.index((worker, "starts"))
-    assert gateway.stdout() == [
+
+
+def test_notes_come_before_the_ready_line_which_tells_the_real_ports(standing: GatewayRun) -> None:
+    assert standing.stdout() == [
         "admin key: secret",
         "second",
-        f"ready data=http://127.0.0.1:{gateway.data_port} admin=http://127.0.0.1:{gateway.admin_port}",
+        f"ready data=http://127.0.0.1:{standing.data_port} admin=http://127.0.0.1:{standing.admin_port}",
     ]
-    assert (await greeting(gateway.data_port))[0].startswith("worker-")
-    assert await greeting(gateway.admin_port) == ("control", gateway.pid("control"))
-    assert store_command(data_dir, "PING") == b"+PONG\r\n"
+
+
+async def test_each_plane_answers_at_its_own_port(standing: GatewayRun) -> None:
+    assert (await greeting(standing.data_port))[0].startswith("worker-")
+    assert await greeting(standing.admin_port) == ("control", standing.pid("control"))
+
+
+@pytest.mark.parametrize("name", ["store", "demo", "control", "worker-1"])
+def test_children_stay_in_the_session_but_out_of_reach_of_ctrl_c(standing: GatewayRun, name: str) -> None:
+    pid = standing.pid(name)
+    assert (os.getsid(pid), os.getpgid(pid)) == (standing.process.pid, pid)
+
+
+def test_children_may_open_as_many_files_as_the_system_allows(standing: GatewayRun) -> None:
+    soft, hard = resource.prlimit(standing.pid("worker-0"), resource.RLIMIT_NOFILE)
+    assert soft == hard or soft >= 1 << 20
 
 
 async def test_a_gateway_without_an_embedded_store_starts_none(run_gateway: Run) -> None:
     gateway = await run_gateway().ready()
     assert len(gateway.alive()) == 3
-
-
-async def test_children_stay_in_the_session_but_out_of_reach_of_ctrl_c(
-    run_gateway: Run, data_dir: Path
-) -> None:
-    gateway = await run_gateway(data_dir).ready()
-    for name in ("store", "control", "worker-0"):
-        assert os.getsid(gateway.pid(name)) == gateway.process.pid
-        assert os.getpgid(gateway.pid(name)) == gateway.pid(name)
-
-
-async def test_children_may_open_as_many_files_as_the_system_allows(run_gateway: Run) -> None:
-    gateway = await run_gateway().ready()
-    soft, hard = resource.prlimit(gateway.pid("worker-0"), resource.RLIMIT_NOFILE)
-    assert soft == hard or soft >= 1 << 20
 
 
 async def test_a_taken_port_is_named_and_ends_the_start(run_gateway: Run) -> None:

@@ -37,6 +37,22 @@ async def test_sigterm_ends_workers_then_control_then_the_store(run_gateway: Run
     assert store_command(data_dir, "PING") == b""
 
 
+async def test_when_the_workers_have_left_calls_are_refused_and_control_still_has_the_store(
+    run_gateway: Run, data_dir: Path
+) -> None:
+    gateway = await run_gateway(data_dir, behaviour={"control": {"hears_nothing": True}}).ready()
+    port = gateway.data_port
+    gateway.signal(signal.SIGTERM)
+    await until(lambda: ("control", gateway.pid("control"), "SIGTERM") in gateway.events())
+    with pytest.raises(ConnectionRefusedError):
+        await greeting(port)
+    assert store_command(data_dir, "PING") == b"+PONG\r\n"
+    assert (await greeting(gateway.admin_port))[0] == "control"
+    assert gateway.process.poll() is None
+    gateway.signal(signal.SIGTERM)
+    assert await gateway.ended() == 1
+
+
 async def test_a_child_that_dies_during_the_drain_is_still_replaced_unless_it_drains(
     run_gateway: Run, data_dir: Path
 ) -> None:
