@@ -139,6 +139,15 @@ def test_a_worker_that_only_lost_its_connection_is_not_counted_twice(registry):
     assert attempts(registry) == 5
 
 
+def test_a_connection_that_is_lost_again_and_again_changes_nothing(registry):
+    counters = Counters(METRICS)
+    for connection in range(exposition.SOURCES_KEPT * 3):
+        counters.inc(ATTEMPTS, ("openai", "committed"))
+        registry.apply(connection, over_the_wire(counters.totals()))
+        registry.forget(connection)
+    assert attempts(registry) == exposition.SOURCES_KEPT * 3
+
+
 def test_many_generations_of_workers_are_not_kept_one_by_one(registry):
     for generation in range(exposition.SOURCES_KEPT * 3):
         counters = Counters(METRICS)
