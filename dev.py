@@ -231,7 +231,9 @@ def e2e(args: Args) -> None:
             print(f"{need.name:20} {need.state()}")
         return
     ensure(E2E)
-    become(MAIN, "python", "-m", "pytest", "-m", "slow", *(args or ("tests/slow",)), folder=ROOT)
+    # where ARGS name no path, pytest looks here and nowhere else
+    slow = ("-m", "slow", "-o", "testpaths=tests/slow")
+    become(MAIN, "python", "-m", "pytest", *slow, *args, folder=ROOT)
 
 
 @dataclass(frozen=True)
@@ -262,7 +264,7 @@ def _packaged(name: str) -> str:
 
 
 NEEDS = (
-    EnvironmentNeed("real model server", (), "python3 dev.py e2e   (installs it by itself)"),
+    EnvironmentNeed("real model server", (), "python3 dev.py e2e  # installs it by itself"),
     Need("curl", ("curl",), _packaged("curl")),
     Need("node and npm", ("npm",), _packaged("node" if sys.platform == "darwin" else "nodejs npm")),
     Need("image builder", ("buildah", "docker", "podman"), _packaged("buildah")),

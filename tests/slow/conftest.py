@@ -44,6 +44,7 @@ class Gateway:
     data_url: str
     admin_url: str
     admin_key: str
+    log: Path
     key: str = field(default="", init=False)
 
     @property
@@ -66,6 +67,11 @@ class Gateway:
         """Make a virtual key; without `fields` one that may use everything."""
         return self.admin("POST", "/admin/v1/keys", {"name": "slow tier", **fields})["key"]
 
+    def complaints(self) -> list[str]:
+        """Lines of its log that report an error, or that are no log lines at all, as a traceback's are."""
+        lines = self.log.read_text().splitlines()
+        return [line for line in lines if _level_of(line) not in {"debug", "info", "warning"}]
+
     def stop(self) -> int:
         """Drain by SIGTERM and return the exit status; whatever survives that is killed."""
         self.process.send_signal(signal.SIGTERM)
@@ -77,13 +83,20 @@ class Gateway:
                 self.process.wait()
 
 
+def _level_of(line: str) -> str | None:
+    try:
+        return json.loads(line)["level"]
+    except (ValueError, LookupError, TypeError):
+        return None
+
+
 def _start(folder: Path, config: str) -> Gateway:
     """Start `tunegate serve` with `config` in `folder`; its store and log live there too."""
     file = folder / "gateway.yaml"
     file.write_text(config)
     admin_key = secrets.token_hex(16)
-    log = (folder / "gateway.log").open("w")
-    with log:
+    path = folder / "gateway.log"
+    with path.open("w") as log:
         process = subprocess.Popen(  # noqa: S603 - our own command
             [TUNEGATE, "serve", "--config", file, "--port", "0", "--admin-port", "0"],
             stdout=subprocess.PIPE,
@@ -104,14 +117,14 @@ def _start(folder: Path, config: str) -> Gateway:
             break
         said.append(line)
         if found := READY.search(line):
-            return Gateway(process, found[1], found[2], admin_key)
+            return Gateway(process, found[1], found[2], admin_key, path)
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     status = process.wait()
     pytest.fail(
         f"tunegate serve did not get ready (exit status {status}):\n"
         + "".join(said)
-        + (folder / "gateway.log").read_text()[-4000:]
+        + path.read_text()[-4000:]
     )
 
 
@@ -144,6 +157,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
     yield start
     statuses = [each.stop() for each in running]
     assert statuses == [0] * len(running), f"SIGTERM ended gateways with {statuses}"
+    complaints = [line for each in running for line in each.complaints()]
+    assert not complaints, "\n".join(complaints)
 
 
 @pytest.fixture(scope="module")

@@ -110,8 +110,11 @@ def test_an_alias_answers_as_its_adapter_does_directly(
 
 
 @pytest.mark.parametrize("voice", VOICES)
-def test_a_model_id_may_stand_for_a_request_field(direct: OpenAI, through: OpenAI, voice: str):
-    assert ask(through, f"tiny-{voice}") == ask(direct, "tiny", adapters(voice))
+@pytest.mark.parametrize("ways", [ask, stream], ids=["json", "stream"])
+def test_a_model_id_may_stand_for_a_request_field(
+    direct: OpenAI, through: OpenAI, voice: str, ways: Callable
+):
+    assert ways(through, f"tiny-{voice}") == ways(direct, "tiny", adapters(voice))
 
 
 def test_voices_asked_at_the_same_time_do_not_mix(direct: OpenAI, through: OpenAI):

@@ -1,11 +1,11 @@
 // The official Node SDK against a running gateway. test_node_sdk.py starts both and says where by these:
 //   TUNEGATE_BASE_URL, TUNEGATE_KEY (may use all), TUNEGATE_NARROW_KEY (may use the alias `support` only),
-//   TUNEGATE_SLOW_KEY (one request a minute), TUNEGATE_MODEL (an ft: id)
+//   TUNEGATE_MODEL (an ft: id)
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import OpenAI from "openai";
 
-const { TUNEGATE_BASE_URL, TUNEGATE_KEY, TUNEGATE_NARROW_KEY, TUNEGATE_SLOW_KEY, TUNEGATE_MODEL } = process.env;
+const { TUNEGATE_BASE_URL, TUNEGATE_KEY, TUNEGATE_NARROW_KEY, TUNEGATE_MODEL } = process.env;
 const messages = [{ role: "user", content: "Say four words." }];
 const text = "Four words from afar";
 const usage = { prompt_tokens: 9, completion_tokens: 4, total_tokens: 13 };
@@ -75,11 +75,6 @@ test("a body of the wrong type", () =>
 
 test("an upstream that limits the rate", async () => {
   await assert.rejects(ask("relay-busy"), (error) => error.constructor === OpenAI.RateLimitError && error.status === 429);
-});
-
-test("a key's own limit of requests", async () => {
-  await ask("support", TUNEGATE_SLOW_KEY);
-  await fails(ask("support", TUNEGATE_SLOW_KEY), OpenAI.RateLimitError, 429, "rate_limit_exceeded", "requests");
 });
 
 test("an upstream that does not answer the door", () =>

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from relay import Relay
 
 HERE = Path(__file__).parent
 MODEL = "ft:gpt-4.1-mini-2025-04-14:acme:support:AbC123"
+TESTS = re.findall(r"^test\(", (HERE / "sdk.test.mjs").read_text(), re.MULTILINE)
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def test_the_official_node_sdk(node: str, gateway: Callable, relay: Relay):
     }
     running = gateway(json.dumps(config))
     done = subprocess.run(  # noqa: S603 - our own tests
-        [node, "--test", "sdk.test.mjs"],
+        [node, "--test", "--test-reporter=tap", "sdk.test.mjs"],
         cwd=HERE,
         capture_output=True,
         text=True,
@@ -64,8 +66,10 @@ def test_the_official_node_sdk(node: str, gateway: Callable, relay: Relay):
             "TUNEGATE_BASE_URL": running.base_url,
             "TUNEGATE_KEY": running.key,
             "TUNEGATE_NARROW_KEY": running.new_key(aliases=["support"]),
-            "TUNEGATE_SLOW_KEY": running.new_key(limits={"rpm": 1}),
             "TUNEGATE_MODEL": MODEL,
         },
     )
+    print(done.stdout)  # noqa: T201 - what passed is of interest too: pytest shows it with -rP
     assert done.returncode == 0, done.stdout + done.stderr
+    counts = dict(re.findall(r"^# (tests|pass|skipped) (\d+)$", done.stdout, re.MULTILINE))
+    assert int(counts["tests"]) == int(counts["pass"]) == len(TESTS), f"some did not run: {counts}"
