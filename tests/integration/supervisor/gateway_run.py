@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from gateway.process import die_with_parent
 from gateway.supervisor.paths import embedded_socket
 from tests.support.polling import until
 
@@ -58,6 +59,7 @@ class GatewayRun:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,  # so that everything it ever started can be found
+                preexec_fn=die_with_parent,  # noqa: PLW1509  # a killed test run leaves no gateway behind
             )
 
     async def ready(self) -> "GatewayRun":
