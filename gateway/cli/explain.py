@@ -29,5 +29,7 @@ def explain(client: AdminClient, model: str, key: str | None, as_json: bool) -> 
         return
     print_fields({name: found[name] for name in ("requested", "alias", "release")})
     print_rows(_ATTEMPTS, found["attempts"])
+    if not found["attempts"]:
+        click.echo("No upstream would be tried now.", err=True)
     if found["left_out"]:
         print_rows(_LEFT_OUT, found["left_out"])

@@ -1,5 +1,10 @@
 """`python -m gateway.control`: the control process of a gateway, started by its supervisor."""
 
-from gateway.control.process import main
+import signal
+
+# Until the process can reload, a request to do so must not end it: it starts with what is in force anyway.
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+from gateway.control.process import main  # noqa: E402  # its imports take most of the start
 
 main()

@@ -1,4 +1,4 @@
-"""What stands around every request of the control plane: request id, headers, admin key, body cap, last catch.
+"""What stands around every request: its id, our headers, the admin key, the body cap, the last catch.
 
 Pure ASGI, so that nothing is buffered. Every path is closed except those named in `open_paths`, routes that
 do not exist too: who has no key learns nothing.

@@ -12,6 +12,26 @@ from typing import Any
 
 from gateway.control.plane import ControlPlane
 
+_DESCRIPTION = """\
+Virtual keys, aliases and configuration of a running Tunegate gateway. Every route wants the admin key as
+bearer token. Times are unix seconds. Lists come in pages: `limit` (1 to 1000) and `after`, which takes
+the `next` of the page before. Every error has the official shape, and every answer an `x-request-id`.
+
+Fields of a key: in `aliases`, `models` and `routes` null or nothing is no restriction and `[]` allows
+nothing; `aliases` alone closes raw model ids. A null for `training`, `may_pin`, `cache_scope` or
+`metadata` is the default. A revoked key is kept, so that its id is never used again: it is shown by its
+id and by `status=revoked` or `all`, and changes no more. An alias that a key names need not exist yet.
+
+Aliases: every change is a revision, numbered from 1. The configuration file is one author among others,
+named `file`: it makes a revision only where its own block differs from what it gave last, so a change
+made here stands until then. An alias that goes from the file is deleted by it, whoever changed it
+meanwhile. A block that is put again as it is makes no revision. A change is answered once the workers of
+this replica serve it; other replicas follow within about a second.
+
+Reload: a bad file changes nothing. Ports, store and the rest of `server`, `admin` and `store` wait for a
+restart.
+"""
+
 _ERROR: dict[str, Any] = {
     "type": "object",
     "required": ["error"],
@@ -48,6 +68,7 @@ def render() -> str:
     anywhere = Path("/")
     plane = ControlPlane("store: {url: redis://localhost}", anywhere / "gateway.yaml", anywhere, {}, {})
     description = plane.api.openapi()
+    description["info"]["description"] = _DESCRIPTION
     schemas = description["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):  # the framework's own error, which nobody gets
         schemas.pop(name, None)

@@ -6,6 +6,8 @@ Constructing does no I/O; `open` does, `run` follows changes until it is cancell
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import secrets
 import time
 from collections.abc import Mapping
@@ -47,6 +49,9 @@ STORE_WAIT_S = 10.0
 FIRST_LOOK_S = 3.0
 """How long a start waits for upstreams to list their models."""
 
+YOUNG_S = 3600.0
+"""How often the runtime directory is touched; sweepers commonly spare what is younger than ten days."""
+
 _RETRY_S = 0.1
 _NOTICE_S = 0.2  # how long a reload may go unnoticed by discovery
 
@@ -73,6 +78,7 @@ class ControlPlane:
         self, text: str, path: Path, runtime: Path, overrides: Overrides, environment: Mapping[str, str]
     ) -> None:
         settings = load(text, base=path.parent, env=environment, name=str(path))
+        self._runtime = runtime
         self._demo_socket = runtime / "demo.sock"
         self._configured_admin_key = configured_admin_key(environment)
         self._configured_secret = configured_secret(environment)
@@ -128,6 +134,7 @@ class ControlPlane:
             tasks.create_task(self.keeper.watch())
             tasks.create_task(self.reloader.watch())
             tasks.create_task(self._keep_looking())
+            tasks.create_task(self._keep_young())
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -172,6 +179,14 @@ class ControlPlane:
                     await asyncio.sleep(_RETRY_S)
         except (TimeoutError, StoreError) as error:
             log.warning("not every upstream has listed its models yet", error=str(error))
+
+    async def _keep_young(self) -> None:
+        """Touch what stands in the runtime directory: temporary folders are swept of old files."""
+        while True:
+            for path in (self._runtime, *self._runtime.iterdir()):
+                with contextlib.suppress(OSError):
+                    os.utime(path)
+            await asyncio.sleep(YOUNG_S)
 
     async def _look(self) -> bool:
         snapshot = self.keeper.current

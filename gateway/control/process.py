@@ -102,5 +102,5 @@ def main() -> None:
     """Entry point of `python -m gateway.control`."""
     die_with_parent()
     args = parse_child_args()
-    configure_logging("control", args.index)
+    configure_logging("control")
     asyncio.run(serve(args))

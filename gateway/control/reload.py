@@ -60,6 +60,7 @@ class ConfigReloader:
         self._environment = environment
         self._keeper = keeper
         self._link = link
+        self._has_demo = bool(_demos(keeper.settings))
         self._sightings = Sightings(known=None)
         self._turn = asyncio.Lock()
 
@@ -80,6 +81,7 @@ class ConfigReloader:
                 active = with_blocks_of(active, self._keeper.text, _STATIC_BLOCKS)
                 settings = self._load(active)
             changed = differences(running.dynamic, settings.dynamic)
+            static_ignored += self._late_demos(settings)
             await asyncio.to_thread(write_atomically, self._active_path, active)
             generation = await self._keeper.use_config(active, settings)
             if self._keeper.current is None:
@@ -111,6 +113,10 @@ class ConfigReloader:
             if self._sightings.see(await asyncio.to_thread(fingerprint, self._path)):
                 await self.reload_logged("the file changed")
 
+    def _late_demos(self, settings: Settings) -> list[str]:
+        """Upstreams of kind demo, where the gateway started without any: their process starts with it."""
+        return [] if self._has_demo else [f"upstreams.{name}.kind" for name in _demos(settings)]
+
     def _note_unless_changed_since_start(self) -> None:
         with contextlib.suppress(
             ConfigError, yaml.YAMLError
@@ -130,6 +136,10 @@ class ConfigReloader:
 
     def _load(self, text: str) -> Settings:
         return load(text, base=self._path.parent, env=self._environment, name=str(self._path))
+
+
+def _demos(settings: Settings) -> list[str]:
+    return [name for name, upstream in settings.upstreams.items() if upstream.kind == "demo"]
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -34,7 +34,11 @@ async def test_the_file_is_the_first_author(start_control: Callable[..., Any]) -
     assert support == listed["data"][1]
     assert support.pop("updated_at") > 1_700_000_000
     assert support == {
-        **{"object": "alias", "name": "support", "revision": 1, "author": "file", "model": "gpt-x"},
+        "object": "alias",
+        "name": "support",
+        "revision": 1,
+        "author": "file",
+        "model": "gpt-x",
         "upstreams": {"a": 80, "b": 20},
         "fallbacks": [{"model": "gpt-y"}, {"model": "gpt-z", "rewrite": "short"}],
     }

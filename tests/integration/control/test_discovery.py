@@ -71,7 +71,11 @@ async def test_models_are_known_at_the_start(start_control: Callable[..., Any]) 
         explained = await control.call("GET", "/explain?model=gpt-x")
         assert explained["attempts"] == [
             {
-                **{"n": 1, "upstream": "a", "model": "gpt-x", "rewrite": None, "price_usd_per_million": None},
+                "n": 1,
+                "upstream": "a",
+                "model": "gpt-x",
+                "rewrite": None,
+                "price_usd_per_million": None,
                 "shutdown_date": "2030-01-01",
             }
         ]
@@ -83,7 +87,7 @@ async def test_the_demo_upstream_is_waited_for(start_control: Callable[..., Any]
     lister = Lister()
     lister.key = None
     starting = asyncio.create_task(start_control("upstreams: {demo: {kind: demo}}"))
-    await until(lambda: (tmp_path / "run" / "control.sock").exists(), "the start")
+    await until((tmp_path / "run" / "control.sock").exists, "the start")
     async with lister.on(socket=tmp_path / "run" / "demo.sock"):
         control = await starting
     (demo,) = (await control.call("GET", "/upstreams"))["data"]

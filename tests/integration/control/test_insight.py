@@ -16,6 +16,11 @@ aliases:
     fallbacks: [{model: gpt-x, upstreams: [b, c], rewrite: short}]
 """
 
+LISTED = """
+upstreams: {a: {base_url: "http://127.0.0.1:9/v1", models: [gpt-x]}}
+aliases: {support: {model: gpt-x}}
+"""
+
 
 async def test_explain_tells_what_would_be_tried_and_what_not(start_control: Callable[..., Any]) -> None:
     control = await start_control(FILE)
@@ -39,21 +44,13 @@ async def test_explain_speaks_for_the_holder_of_a_key(start_control: Callable[..
     assert len(found["attempts"]) == 2
     found = await control.call("GET", f"/explain?model=gpt-x&key={key['id']}")
     assert found["attempts"] == []
-    assert [(each["upstream"], each["reason"]) for each in found["left_out"]][0] == ("b", "not_allowed")
+    assert {(each["upstream"], each["reason"]) for each in found["left_out"]} >= {("b", "not_allowed")}
     error = (await control.call("GET", "/explain?model=x&key=nobody", expect=404))["error"]
     assert error["param"] == "key"
 
 
 async def test_explain_knows_no_such_model(start_control: Callable[..., Any]) -> None:
-    control = await start_control(
-        FILE.replace("  c:", "  c2:")
-        .replace("[b, c]", "[b]")
-        .replace(
-            'c2: {base_url: "http://127.0.0.1:9/v1", api_keys: [""]}',
-            'c2: {base_url: "http://127.0.0.1:9/v1", models: [z]}',
-        )
-        .replace("owns: [acme],", "owns: [acme], models: [q],")
-    )
+    control = await start_control(LISTED)
     error = (await control.call("GET", "/explain?model=suport", expect=404))["error"]
     assert (error["code"], error["param"]) == ("model_not_found", "model")
     assert "`support`" in error["message"]
@@ -66,8 +63,14 @@ async def test_upstreams_are_listed_in_file_order_and_in_pages(start_control: Ca
     found = await control.call("GET", "/upstreams")
     assert [each["name"] for each in found["data"]] == ["a", "b", "c"]
     assert found["data"][1] == {
-        **{"object": "upstream", "name": "b", "kind": "openai", "base_url": "http://127.0.0.1:9/v1"},
-        **{"state": "ready", "credentials": [], "breaker": "closed", "in_flight": 0},
+        "object": "upstream",
+        "name": "b",
+        "kind": "openai",
+        "base_url": "http://127.0.0.1:9/v1",
+        "state": "ready",
+        "credentials": [],
+        "breaker": "closed",
+        "in_flight": 0,
         "models": [
             {"id": "gpt-x", "shutdown_date": None, "state": "listed"},
             {"id": "gpt-y", "shutdown_date": None, "state": "listed"},

@@ -1,3 +1,4 @@
+import asyncio
 from typing import Any
 
 import pytest
@@ -44,8 +45,14 @@ async def test_defaults(control: RunningControl) -> None:
     made = await control.call("POST", "/keys", {"name": "plain"})
     unlimited = {"rpm": None, "tpm": None, "concurrency": None}
     assert {name: made[name] for name in SHAPE if name not in ("id", "redacted", "created_at")} == {
-        **{"object": "key", "name": "plain", "status": "active", "limits": unlimited, "training": False},
-        **{"may_pin": False, "cache_scope": "key", "metadata": {}},
+        "object": "key",
+        "name": "plain",
+        "status": "active",
+        "limits": unlimited,
+        "training": False,
+        "may_pin": False,
+        "cache_scope": "key",
+        "metadata": {},
         **dict.fromkeys(("aliases", "models", "routes", "budget", "credit_usd", "max_output_tokens", "team")),
         **dict.fromkeys(("expires_at", "last_used_at")),
     }
@@ -53,33 +60,32 @@ async def test_defaults(control: RunningControl) -> None:
 
 async def test_every_field_comes_back_and_is_changed_by_itself(control: RunningControl) -> None:
     fields = {
-        **{
-            "name": "full",
-            "aliases": ["support", "support"],
-            "models": ["gpt-*"],
-            "routes": ["models", "batches"],
-        },
-        **{
-            "training": "all",
-            "may_pin": True,
-            "cache_scope": "key",
-            "team": "acme",
-            "expires_at": 4102444800,
-        },
+        "name": "full",
+        "aliases": ["support", "support"],
+        "models": ["gpt-*"],
+        "routes": ["models", "batches"],
+        "training": "all",
+        "may_pin": True,
+        "cache_scope": "key",
+        "team": "acme",
+        "expires_at": 4102444800,
         "metadata": {"owner": "me", "nested": [1, None, {"x": True}]},
     }
     made = await control.call("POST", "/keys", fields)
     assert {name: made[name] for name in fields} == {**fields, "aliases": ["support"]}
-    for change in (
-        *(
-            {"aliases": None},
-            {"models": "aliases-only"},
-            {"routes": []},
-            {"team": None},
-            {"expires_at": None},
-        ),
-        *({"training": None}, {"may_pin": False}, {"metadata": {}}, {"name": "renamed"}, {}),
-    ):
+    changes: list[dict[str, Any]] = [
+        {"aliases": None},
+        {"models": "aliases-only"},
+        {"routes": []},
+        {"team": None},
+        {"expires_at": None},
+        {"training": None},
+        {"may_pin": False},
+        {"metadata": {}},
+        {"name": "renamed"},
+        {},
+    ]
+    for change in changes:
         before = await control.call("GET", f"/keys/{made['id']}")
         after = await control.call("PATCH", f"/keys/{made['id']}", change)
         expected = {**before, **change}
@@ -254,10 +260,8 @@ async def test_a_grace_is_never_made_longer_by_a_later_rotation(
 
 
 async def test_changes_at_the_same_time_do_not_undo_each_other(control: RunningControl, store: Store) -> None:
-    import asyncio
-
     made = await control.call("POST", "/keys", {"name": "x"})
-    changes = [
+    changes: list[dict[str, Any]] = [
         {"team": "t"},
         {"may_pin": True},
         {"aliases": ["a"]},

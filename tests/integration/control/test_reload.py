@@ -1,10 +1,12 @@
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import gateway.control.plane as plane_module
 import gateway.control.reload as reload_module
 from gateway.config import load
 from gateway.control.active_text import with_overrides
@@ -24,8 +26,10 @@ async def test_a_reload_is_answered_once_every_worker_serves_it(start_control: C
         control.write(FILE.replace("one", "two"))
         done = await control.call("POST", "/config/reload")
         assert done == {
-            **{"object": "config.reload", "changed": ["upstreams.a.api_keys"]},
-            **{"static_ignored": [], "workers": 2},
+            "object": "config.reload",
+            "changed": ["upstreams.a.api_keys"],
+            "static_ignored": [],
+            "workers": 2,
         }
         assert one.state["config"] == two.state["config"] == active(control) == control.path.read_text()
     assert (await control.call("POST", "/config/reload"))["changed"] == []
@@ -167,3 +171,21 @@ async def test_what_is_shown_of_the_configuration_holds_no_secret(start_control:
     assert shown["upstreams"]["a"]["api_keys"] == ["***", ""]
     assert shown["upstreams"]["a"]["headers"] == {"x-secret": "***"}
     assert shown["server"]["port"] == 8080
+
+
+async def test_a_demo_upstream_that_comes_late_wants_a_restart(start_control: Callable[..., Any]) -> None:
+    control = await start_control(FILE)
+    control.write(FILE.replace("one]}", "one]}, demo: {kind: demo}"))
+    done = await control.call("POST", "/config/reload")
+    assert (done["changed"], done["static_ignored"]) == (["upstreams.demo"], ["upstreams.demo.kind"])
+
+
+async def test_sweepers_of_temporary_folders_find_nothing_old(
+    start_control: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plane_module, "YOUNG_S", 0.01)
+    control = await start_control(FILE)
+    old = [control.runtime / name for name in (".", "active.yaml", "control.sock")]
+    for path in old:
+        os.utime(path, (0, 0))
+    await until(lambda: all(path.stat().st_mtime > 1e9 for path in old), "the touching")

@@ -36,6 +36,7 @@ async def refused(auth: AdminAuth, authorization: str | None) -> bool:
 
 async def test_only_the_bearer_of_the_key_passes() -> None:
     auth = AdminAuth(None, Stored("tga-1"), Clock())
+    authorization: str | None
     for authorization in ("Bearer tga-1", "bearer tga-1", "Bearer  tga-1 "):
         assert not await refused(auth, authorization)
     for authorization in (
