@@ -71,6 +71,7 @@ class Worker:
         self._demo_socket = runtime / "demo.sock"
         self._given_secret = env.get("TUNEGATE_SECRET") or None
         self._secret: bytes | None = self._given_secret.encode() if self._given_secret else None
+        self._access_log = access_log
         self._seeing_store: asyncio.Task[None] | None = None
         self.counters = Counters()
         self.health = Health()
@@ -121,6 +122,7 @@ class Worker:
         for transport in self._transports.values():
             await transport.aclose()
         await self._store.aclose()
+        self._access_log.close()
 
     def swap(self, state: State) -> None:
         """Put a state of the control process in force: configuration, aliases and discovered models at once.
