@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -221,3 +222,25 @@ async def test_an_alias_of_a_newer_version_is_left_out_and_not_lost(
     async with FakeWorker(control) as worker:
         assert sorted(worker.state["aliases"]) == ["sales", "support"]
     assert (await control.call("GET", "/aliases/later"))["unheard_of"] == 1
+
+
+async def test_replicas_with_different_files_do_not_undo_each_other_for_ever(
+    start_control: Callable[..., Any], store: Store
+) -> None:
+    await start_control(FILE)
+    second = await start_control(with_model("of-the-second"), runtime="second")
+    assert (await second.call("GET", "/aliases/sales"))["model"] == "of-the-second"  # who started last
+    await second.call("PUT", "/aliases/new", {"model": "gpt-x"})
+    epoch = await AliasRepository(store).epoch()
+    await asyncio.sleep(0.2)  # ten looks of each at the store
+    assert await AliasRepository(store).epoch() == epoch
+
+
+async def test_a_store_that_lost_everything_gets_the_file_again(
+    start_control: Callable[..., Any], store: Store
+) -> None:
+    control = await start_control(FILE)
+    await control.call("PUT", "/aliases/new", {"model": "gpt-x"})
+    await store.call("FLUSHALL")
+    async with FakeWorker(control) as worker:
+        await until(lambda: sorted(worker.state["aliases"]) == ["sales", "support"], "the file's aliases")
