@@ -51,15 +51,21 @@ def parse(text: str) -> Address | None:
 
 def refusal(address: Address, *, allow_private: bool) -> str | None:
     """Why no connection may go to `address` ("a link-local address"), or None if one may."""
-    for inner in _reached_by(address):
-        if (reason := _refusal_of_one(inner, allow_private=allow_private)) is not None:
-            return reason
-    return None
+    reached = tuple(_reached_by(address))
+    for inner in reached:
+        if _plain(inner) in METADATA:
+            return "a cloud metadata address"
+        if inner.is_link_local:
+            return "a link-local address"
+    if allow_private:
+        return None
+    return next((kind for inner in reached for kind, applies in _PRIVATE if applies(inner)), None)
 
 
 def _reached_by(address: Address) -> Iterator[Address]:
-    """The address itself and every IPv4 address that packets sent to it may reach."""
-    yield address
+    """The address, unless it only wraps another, and every IPv4 address that packets sent to it may reach."""
+    if isinstance(address, IPv4Address) or not _wraps_ipv4(address):
+        yield address
     if isinstance(address, IPv4Address):
         return
     if address.ipv4_mapped is not None:
@@ -68,20 +74,8 @@ def _reached_by(address: Address) -> Iterator[Address]:
         yield address.sixtofour
     elif address.teredo is not None:
         yield from address.teredo
-    elif address in _NAT64 or (
-        int(address) >> 32 == 0 and int(address) > 1
-    ):  # the latter: ::a.b.c.d, long deprecated
+    elif address in _NAT64 or 1 < int(address) < 1 << 32:  # the latter: ::a.b.c.d, long deprecated
         yield IPv4Address(int(address) & 0xFFFFFFFF)
-
-
-def _refusal_of_one(address: Address, *, allow_private: bool) -> str | None:
-    if _plain(address) in METADATA:
-        return "a cloud metadata address"
-    if address.is_link_local:
-        return "a link-local address"
-    if allow_private or (isinstance(address, IPv6Address) and _wraps_ipv4(address)):
-        return None  # a wrapping is judged by what it wraps
-    return next((kind for kind, applies in _PRIVATE if applies(address)), None)
 
 
 def _plain(address: Address) -> Address:

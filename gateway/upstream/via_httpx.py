@@ -68,7 +68,12 @@ class HttpxTransport:
         try:
             async with asyncio.timeout(request.timeouts.connect_s) as bound:
                 progress.bound = bound
-                answer = await self._exchange(request, progress)
+                try:
+                    answer = await self._exchange(request, progress)
+                except BaseException:  # cancelled, too
+                    if progress.unfinished is not None:
+                        self.keep(asyncio.get_running_loop().create_task(progress.unfinished.aclose()))
+                    raise
         except TimeoutError as error:
             raise AttemptFailed(FailureClass.TIMEOUT, progress.timeout_reason) from error
         except httpx2.LocalProtocolError as error:
@@ -296,6 +301,7 @@ class _Progress:
         self.bound: asyncio.Timeout | None = None
         self.share_s: float | None = None
         self.has_tcp = False
+        self.unfinished: Any = None  # a connected stream that httpx2 loses where TLS is not established on it
         self._timeouts = request.timeouts
         self._is_sent = False
 
@@ -316,8 +322,10 @@ class _Progress:
         """httpx2's `trace` extension. A CONNECT to a proxy still belongs to connecting."""
         if event == "connection.connect_tcp.complete":
             self.has_tcp = True
+            self.unfinished = info["return_value"]
         elif event.endswith(".send_request_headers.started") and info["request"].method != b"CONNECT":
             self._is_sent = True
+            self.unfinished = None
             if self.bound is not None:
                 self.bound.reschedule(asyncio.get_running_loop().time() + self._timeouts.first_token_s)
 

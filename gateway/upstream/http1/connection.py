@@ -89,6 +89,11 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def give_up(self) -> None:
+        """Close a connection whose TLS was not established; the loop does not always tell us that it has."""
+        self.abort()
+        self.connection_lost(None)
+
     def abandon(self) -> None:
         """Close at once; the response under way wants to hear nothing of it."""
         self._response = None
@@ -158,6 +163,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed, for whatever reason."""
+        if self._is_closed:
+            return
         self._is_closed = True
         self._transport = self._socket = None
         self._home.lost(self)

@@ -83,12 +83,12 @@ class Dialer:
                 server_hostname=origin.host.rstrip("."),
                 ssl_shutdown_timeout=_TLS_CLOSE_S,
             )
-            if transport is None:  # closed at the same moment
-                raise ConnectionResetError
-            connection.secured(transport)
         except BaseException:  # cancelled, too: whatever the reason, an unfinished handshake leaves no socket
-            connection.abort()
+            connection.give_up()
             raise
+        if transport is None:  # closed at the same moment
+            raise ConnectionResetError
+        connection.secured(transport)
 
 
 def default_ssl_context() -> ssl.SSLContext:

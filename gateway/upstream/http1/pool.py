@@ -9,6 +9,10 @@ from gateway.upstream.http1.connection import Connection
 from gateway.upstream.http1.request_encoder import RequestEncoder
 from gateway.upstream.port import Origin
 
+_CLOSING_S = (
+    2.0  # closing TLS in good order is bounded more tightly; this only keeps a fault from hanging a stop
+)
+
 
 @dataclass(frozen=True, slots=True)
 class PoolStats:
@@ -80,7 +84,7 @@ class Pool:
                 connection.abort()
         if self._open:
             self._closed = asyncio.get_running_loop().create_future()
-            await self._closed
+            await asyncio.wait([self._closed], timeout=_CLOSING_S)
 
     @property
     def is_unused(self) -> bool:
