@@ -75,7 +75,6 @@ class Worker:
         self._seeing_store: asyncio.Task[None] | None = None
         self.counters = Counters()
         self.health = Health()
-        self._loop = loop
         self._transports: dict[str, Transport] = {"http1": Http1Transport(loop), "httpx": HttpxTransport()}
         self._store = Store(store_url(settings), timeout_s=settings.store.timeout_ms / 1000)
         self._store.on_state(self._store_changed)
@@ -85,8 +84,8 @@ class Worker:
             StoreKeySource(self._store), lambda: self._secret, clock=time.monotonic, wall_clock=time.time
         )
         self.readiness = WorkerReadiness(lambda: self._store.state == "up")
-        attempts = Attempts(self.health, self.counters, loop)
-        self.service = CallService(self.snapshots, self.health, attempts, loop)
+        attempts = Attempts(self.health, self.counters, loop, time.monotonic)
+        self.service = CallService(self.snapshots, self.health, attempts, time.monotonic)
         self.ids = RequestIds()
         self.application = DataPlane(
             self.service,
@@ -95,7 +94,7 @@ class Worker:
             self.readiness,
             RequestObserver(self.counters, access_log, self.snapshots),
             self.ids,
-            loop,
+            time.monotonic,
         )
 
     @property
@@ -142,7 +141,7 @@ class Worker:
 
     def health_report(self) -> dict[str, Any]:
         """What this worker knows of upstreams, for the control process."""
-        resting = self.health.resting(self._loop.time())
+        resting = self.health.resting(time.monotonic())
         return {
             name: {"in_flight": self.health.in_flight(name), "set_aside": resting.get(name, [])}
             for name in self.snapshots.current.clients

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from gateway.catalog.rewrite import body_for
@@ -54,12 +55,20 @@ class Attempts:
     Args:
         health: told how each attempt went.
         counters: told the outcome of each attempt.
+        clock: monotonic seconds, the clock of `Facts`.
     """
 
-    def __init__(self, health: Health, counters: Counters, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        health: Health,
+        counters: Counters,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float],
+    ) -> None:
         self._health = health
         self._counters = counters
         self._loop = loop
+        self._clock = clock
 
     async def run(
         self, call: Call, target: Target, plan: Plan, options: CallOptions, snapshot: Snapshot, facts: Facts
@@ -112,7 +121,7 @@ class Attempts:
         facts.model = candidate.model
         facts.shutdown_date = candidate.shutdown_date
         body = body_for(call, target, candidate, stream_usage=client.stream_usage)
-        began = self._loop.time()
+        began = self._clock()
         timeouts = _until(deadline, began, client.timeouts_for(target.timeouts))
         if self._health.in_flight(candidate.upstream) >= client.max_concurrency:
             raise AttemptFailed(
@@ -135,7 +144,7 @@ class Attempts:
             self._counters.inc(ATTEMPTS, (candidate.upstream, "committed"))
             return served
         finally:
-            facts.upstream_s += self._loop.time() - began
+            facts.upstream_s += self._clock() - began
             if not committed:
                 self._health.ended(candidate.upstream)
 
@@ -152,7 +161,7 @@ class Attempts:
             raise AttemptFailed(FailureClass.BAD_RESPONSE, "The upstream answered a stream with a document.")
         stream = Stream(wants_usage=call.wants_usage, choices=call.choices)
         pump = Pump(response, stream, self._loop)
-        await pump.committed(max(0.0, began + timeouts.first_token_s - self._loop.time()))
+        await pump.committed(max(0.0, began + timeouts.first_token_s - self._clock()))
         return Served(upstream, response, timeouts, pump=pump)
 
     async def _reply(
@@ -170,7 +179,7 @@ class Attempts:
         candidate = attempt.candidate
         self._counters.inc(ATTEMPTS, (candidate.upstream, failure.failure.value))
         if failure.failure is FailureClass.CREDENTIAL and failure.status in (401, 403):
-            self._health.set_aside(candidate.upstream, credential, self._loop.time())
+            self._health.set_aside(candidate.upstream, credential, self._clock())
 
 
 def failure_of(failures: list[AttemptFailed]) -> FailureClass:

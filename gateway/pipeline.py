@@ -60,7 +60,7 @@ class CallService:
         snapshots: what holds now.
         health: what is known of upstreams.
         attempts: runs the plan.
-        loop: its clock is the one of `Facts`.
+        clock: monotonic seconds, the clock of `Facts`.
         draw: random numbers in [0, 1).
     """
 
@@ -69,13 +69,13 @@ class CallService:
         snapshots: Snapshots,
         health: Health,
         attempts: Attempts,
-        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float],
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._snapshots = snapshots
         self._health = health
         self._attempts = attempts
-        self._loop = loop
+        self._clock = clock
         self._draw = draw
         self._streams: set[Pump] = set()
         self.is_refusing = False
@@ -116,7 +116,7 @@ class CallService:
             raise Draining("This gateway is shutting down; try again, another one will serve you.")
 
     def _plan(self, target: Target, options: CallOptions) -> Plan:
-        decision = plan(target.candidates, self._health, self._loop.time(), self._draw(), options.pin)
+        decision = plan(target.candidates, self._health, self._clock(), self._draw(), options.pin)
         return decision if options.fallback else decision.first_only()
 
     def _reply(self, served: Served, caller: Caller, facts: Facts) -> None:
@@ -126,7 +126,7 @@ class CallService:
     async def _relay(
         self, served: Served, pump: Pump, snapshot: Snapshot, caller: Caller, facts: Facts
     ) -> None:
-        facts.first_token_at = self._loop.time()
+        facts.first_token_at = self._clock()
         timeouts = served.timeouts
         limits = Limits(timeouts.idle_s, snapshot.settings.server.keepalive_comment_s)
         drain = caller.start_stream(pump, served.response)

@@ -83,17 +83,22 @@ class Keyring:
         key_id, key = _presented(authorization)
         entry = self._entries.get(key_id)
         now = self._clock()
-        if entry is None or now - entry.read_at >= STALE_S:
+        is_remembered = entry is not None and now - entry.read_at < STALE_S
+        if not is_remembered:
             entry = await self._read(key_id, entry)
-        elif now - entry.read_at >= FRESH_S and not entry.refreshing:
+        elif entry is not None and now - entry.read_at >= FRESH_S and not entry.refreshing:
             entry.refreshing = True
             self._in_background(self._refresh(key_id, entry))
         secret = self._secret()
         if secret is None:
             raise StoreUnavailable(_AWAY)
         unix = self._wall_clock()
+        presented = digest(secret, key)
+        if is_remembered and entry is not None and not _opens(entry.record, presented, unix):
+            # Nobody is refused from memory: the key may have been rotated or prolonged since.
+            entry = await self._read(key_id, entry)
         record = entry.record if entry is not None else _NOBODY
-        if not record.accepts(digest(secret, key), unix) or entry is None:
+        if not record.accepts(presented, unix) or entry is None:
             raise BadKey(f"Incorrect API key provided: {_masked(key_id)}.")
         status = record.status(unix)
         if status != "active":
@@ -149,6 +154,10 @@ class Keyring:
 
 _AWAY = "The store of keys is away, so this key cannot be checked. Try again shortly."
 _NOBODY = KeyRecord(id="", name="", digests=(), created_at=0)
+
+
+def _opens(record: KeyRecord, presented: str, unix: float) -> bool:
+    return record.accepts(presented, unix) and record.status(unix) == "active"
 
 
 def _presented(authorization: bytes | None) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from gateway.domain.usage import Usage
 
 @dataclass(slots=True)
 class Facts:
-    """One request's facts. Times are readings of the loop's clock, in seconds.
+    """One request's facts. Times are readings of a monotonic clock, in seconds.
 
     Args:
         request_id: made by the gateway for every request.

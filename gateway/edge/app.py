@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -43,7 +44,7 @@ class Observer(Protocol):
         """A request begins."""
 
     def ended(self, facts: Facts, now: float) -> None:
-        """It is over, whatever came of it; `now` is a reading of the loop's clock."""
+        """It is over, whatever came of it; `now` is a reading of the clock."""
 
 
 class DataPlane:
@@ -57,7 +58,7 @@ class DataPlane:
         readiness: Readiness,
         observer: Observer,
         ids: RequestIds,
-        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float],
     ) -> None:
         self._service = service
         self._keyring = keyring
@@ -65,7 +66,7 @@ class DataPlane:
         self._readiness = readiness
         self._observer = observer
         self._ids = ids
-        self._loop = loop
+        self._clock = clock
         self.in_flight = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002  # ASGI's signature
@@ -88,7 +89,7 @@ class DataPlane:
         finally:
             self.in_flight -= 1
             facts.status = facts.status or exchange.status or _CLIENT_LEFT
-            self._observer.ended(facts, self._loop.time())
+            self._observer.ended(facts, self._clock())
 
     async def _serve(self, exchange: Exchange, facts: Facts) -> None:
         if facts.path in OPEN:
@@ -115,7 +116,7 @@ class DataPlane:
         body = await exchange.read_body(server.max_body_bytes, server.body_timeout_s)
         call = parse_call(route, body, server.max_json_depth)
         options = options_of(exchange.request_headers)
-        await self._service.handle(call, options, principal, Caller(exchange, facts, self._loop), facts)
+        await self._service.handle(call, options, principal, Caller(exchange, facts, self._clock), facts)
 
     def _models(self, exchange: Exchange, route: Route, principal: Principal, facts: Facts) -> None:
         catalogue = self._snapshots.current.catalogue
@@ -133,9 +134,9 @@ class DataPlane:
         self._reply(exchange, facts, status, body)
 
     def _reply(self, exchange: Exchange, facts: Facts, status: int, body: dict[str, Any]) -> None:
-        exchange.reply(status, reply_headers(facts, JSON, self._loop.time()), _encode(body))
+        exchange.reply(status, reply_headers(facts, JSON, self._clock()), _encode(body))
 
     def _refuse(self, exchange: Exchange, facts: Facts, reply: ErrorReply) -> None:
         facts.status, facts.error_type = reply.status, reply.error_type
-        headers = reply_headers(facts, JSON, self._loop.time()) + reply.headers
+        headers = reply_headers(facts, JSON, self._clock()) + reply.headers
         exchange.reply(reply.status, headers, reply.content)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 
 from gateway.domain.errors import StreamBroken
 from gateway.domain.facts import Facts
@@ -17,10 +17,10 @@ _DONE = b"data: [DONE]\n\n"
 class Caller:
     """Answers one request of a route that calls a model."""
 
-    def __init__(self, exchange: Exchange, facts: Facts, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, exchange: Exchange, facts: Facts, clock: Callable[[], float]) -> None:
         self._exchange = exchange
         self._facts = facts
-        self._loop = loop
+        self._clock = clock
 
     @property
     def is_gone(self) -> bool:
@@ -33,11 +33,11 @@ class Caller:
 
     def reply(self, body: bytes, answer: Answer) -> None:
         """Send a whole JSON reply."""
-        self._exchange.reply(200, reply_headers(self._facts, JSON, self._loop.time(), answer), body)
+        self._exchange.reply(200, reply_headers(self._facts, JSON, self._clock(), answer), body)
 
     def start_stream(self, reader: Reader, answer: Answer) -> Exchange:
         """Send the head of a stream; its events go to what is returned."""
-        headers = reply_headers(self._facts, _EVENT_STREAM, self._loop.time(), answer)
+        headers = reply_headers(self._facts, _EVENT_STREAM, self._clock(), answer)
         self._exchange.start_stream(headers, reader)
         return self._exchange
 

@@ -25,7 +25,7 @@ def reply_headers(facts: Facts, content_type: bytes, now: float, answer: Answer 
     Args:
         facts: of this request; `overhead_ms` is set, since the head leaves now.
         content_type: of the reply.
-        now: a reading of the loop's clock.
+        now: a reading of the clock.
         answer: the upstream's answer, if one is passed on.
     """
     overhead_ms = max(0.0, now - facts.started_at - facts.upstream_s) * 1000

@@ -203,7 +203,7 @@ class GatewayProtocol(HttpToolsProtocol):
         )
         exchange.protocol = self
         exchange.request_headers = headers
-        exchange.started_at = self.loop.time()
+        exchange.started_at = time.monotonic()  # the loop's own clock counts whole milliseconds
         scope["extensions"] = {"tunegate.exchange": cast("Any", exchange)}
         self.cycle = exchange
         if previous is None or previous.response_complete:

@@ -15,7 +15,6 @@ from typing import Any
 
 import uvicorn
 import yaml
-from gateway.telemetry.access_log import AccessLog
 
 from gateway.app import Worker
 from gateway.auth.record import KeyDigest, KeyRecord
@@ -23,6 +22,7 @@ from gateway.auth.virtual_key import digest, format_key, new_key_id, new_secret
 from gateway.edge.protocol import GatewayProtocol
 from gateway.store.client import Store
 from gateway.store.key_repository import KeyRepository
+from gateway.telemetry.access_log import AccessLog
 
 SECRET = "the secret of the tests"
 
