@@ -27,6 +27,15 @@ from gateway.telemetry.access_log import AccessLog
 SECRET = "the secret of the tests"
 
 
+class _QuickServer(uvicorn.Server):
+    """Ends within milliseconds, where uvicorn looks every tenth of a second."""
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        while not self.should_exit:
+            await asyncio.sleep(0.002)
+
+
 class RunningGateway:
     """A served worker: its address, its keys, and what it logged."""
 
@@ -92,7 +101,7 @@ async def running_gateway(text: str, store: Store, tmp_path: Path) -> AsyncItera
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
     )
-    server = uvicorn.Server(config)
+    server = _QuickServer(config)
     await worker.open()
     assert worker.readiness.was_ready
     serving = asyncio.create_task(server._serve())

@@ -1,11 +1,13 @@
 """A worker between scripted upstreams and real clients, for each test anew."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from gateway.store.client import Store
 from tests.support.client import Client, client_of
@@ -15,6 +17,14 @@ from tests.support.valkey import ValkeyServer
 
 FT = "ft:gpt-4.1-mini-2025-04-14:acme:support:AbC123"
 BASE = "gpt-4.1-mini-2025-04-14"
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that serves."""
+    return {"uvloop": uvloop.new_event_loop}
+
 
 StartGateway = Callable[..., Awaitable[RunningGateway]]
 
