@@ -14,8 +14,9 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
+from typing import cast
 
 import structlog
 import uvicorn
@@ -56,33 +57,55 @@ class WorkerProcess:
 
     def handle_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         """Install the handlers."""
-        loop.add_signal_handler(signal.SIGTERM, self._leave, True, self._timeout_s)
-        loop.add_signal_handler(signal.SIGUSR2, self._leave, False, self._timeout_s)
-        loop.add_signal_handler(signal.SIGINT, self._leave, False, _LAST_S)
+        loop.add_signal_handler(signal.SIGTERM, self._leave, self._drain)
+        loop.add_signal_handler(signal.SIGUSR2, self._leave, self._make_way)
+        loop.add_signal_handler(signal.SIGINT, self._leave, self._hurry)
         loop.add_signal_handler(signal.SIGHUP, _ignore)
 
-    def _leave(self, accepts_first: bool, timeout_s: float) -> None:
+    def _leave(self, finish: Callable[[], Awaitable[None]]) -> None:
         if self._leaving is not None:
             self._leaving.cancel()
-        self._leaving = asyncio.get_running_loop().create_task(self._drain(accepts_first, timeout_s))
+        self._leaving = asyncio.get_running_loop().create_task(self._leave_after(finish))
 
-    async def _drain(self, accepts_first: bool, timeout_s: float) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
+    async def _leave_after(self, finish: Callable[[], Awaitable[None]]) -> None:
         self._worker.readiness.is_draining = True
-        if accepts_first:
-            log.info("draining", grace_s=self._grace_s, timeout_s=timeout_s)
-            await asyncio.sleep(self._grace_s)
-            deadline = loop.time() + timeout_s
-            self._worker.service.is_refusing = True
-        else:
-            for listener in self._server.servers:
-                listener.close()
-        while self._worker.application.in_flight and loop.time() < deadline:  # noqa: ASYNC110 # once a life
-            await asyncio.sleep(_POLL_S)
+        await finish()
         self._worker.service.stop_streams()
         await asyncio.sleep(0)
         self._server.should_exit = True
+
+    async def _drain(self) -> None:
+        log.info("draining", grace_s=self._grace_s, timeout_s=self._timeout_s)
+        await self._wait(lambda: False, self._grace_s)
+        self._worker.service.is_refusing = True
+        await self._wait(self._is_idle, self._timeout_s)
+
+    async def _make_way(self) -> None:
+        """Another worker serves: until the last client has gone there, each call that comes is answered."""
+        self._stop_accepting()
+        await self._wait(lambda: not self._server.server_state.connections, self._timeout_s)
+
+    async def _hurry(self) -> None:
+        self._stop_accepting()
+        await self._wait(self._is_idle, _LAST_S)
+
+    def _is_idle(self) -> bool:
+        return self._worker.application.in_flight == 0
+
+    def _stop_accepting(self) -> None:
+        for listener in self._server.servers:
+            listener.close()
+
+    async def _wait(self, is_over: Callable[[], bool], within_s: float) -> None:
+        """Wait for it within a bound, while clients are sent to other processes."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within_s
+        while True:
+            for connection in list(self._server.server_state.connections):
+                cast("GatewayProtocol", connection).retire()
+            if is_over() or loop.time() >= deadline:
+                return
+            await asyncio.sleep(_POLL_S)
 
 
 async def serve(args: ChildArgs) -> None:

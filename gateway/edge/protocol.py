@@ -27,6 +27,7 @@ from gateway.edge.render import JSON, render
 MAX_HEAD_BYTES = 64 * 1024
 _PAUSE_ABOVE = 64 * 1024
 _LINGER_S = 2.0
+_RETIRED_IDLE_S = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._stall_timer: TimerHandle | None = None
         self._head_bytes = 0
         self._closing = False
+        self._is_retired = False
         self._rendered: tuple[object, bytes] = (None, b"")
 
     # -- the connection's life
@@ -127,6 +129,26 @@ class GatewayProtocol(HttpToolsProtocol):
             self.loop.call_later(_LINGER_S, self.transport.close)
         else:
             self.transport.close()
+
+    def retire(self) -> None:
+        """Send the client elsewhere: the next reply says `connection: close`, or the one it waits for.
+
+        An idle connection stays open a little longer, since a request may be on its way already and a close
+        would lose it. Doing it again changes nothing.
+        """
+        if self._is_retired:
+            return
+        self._is_retired = True
+        self.timeout_keep_alive = _RETIRED_IDLE_S
+        exchange = cast("Exchange | None", self.cycle)
+        if exchange is not None and not exchange.response_complete:
+            if not exchange.response_started:
+                exchange.keep_alive = False
+        elif self._head_bytes == 0:
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                _RETIRED_IDLE_S, self.timeout_keep_alive_handler
+            )
 
     # -- heads
 
@@ -198,7 +220,7 @@ class GatewayProtocol(HttpToolsProtocol):
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            keep_alive=version != "1.0" and self.parser.should_keep_alive() and not self._is_retired,
             on_response=self.on_response_complete,
         )
         exchange.protocol = self
