@@ -1,4 +1,4 @@
-"""A whole gateway as its operator starts it: `tunegate serve`, driven by signals, HTTP and the official SDK."""
+"""A whole gateway as its operator starts it: `tunegate serve`, driven by signals, HTTP and the SDK."""
 
 import contextlib
 import json
@@ -124,11 +124,13 @@ class GatewayProcess:
         return len(self.logged("child_ready", child=child))
 
     def alive(self) -> list[int]:
-        """Every process that has this gateway's folder on its command line; zombies have none."""
+        """Every process with this gateway's folder or store on its command line; zombies have none."""
+        ours = (os.fsencode(self.home), os.fsencode(embedded_socket(self.data_dir)))
         found = []
         for line in Path("/proc").glob("[0-9]*/cmdline"):
             with contextlib.suppress(OSError):  # gone meanwhile
-                if os.fsencode(self.home) in line.read_bytes():
+                command = line.read_bytes()
+                if any(path in command for path in ours):
                     found.append(int(line.parent.name))
         return found
 
@@ -179,11 +181,11 @@ class GatewayProcess:
 
     def sdk(self, key: str, *, max_retries: int = 0) -> openai.OpenAI:
         """The official SDK; use it as a context manager."""
-        http = openai.DefaultHttpxClient(trust_env=False, verify=False)  # noqa: S501  # there is no TLS here
+        http = openai.DefaultHttpxClient(trust_env=False, verify=False)  # no TLS here
         return openai.OpenAI(base_url=self.base_url, api_key=key, max_retries=max_retries, http_client=http)
 
     def async_sdk(self, key: str, *, max_retries: int = 0) -> openai.AsyncOpenAI:
-        http = openai.DefaultAsyncHttpxClient(trust_env=False, verify=False)  # noqa: S501  # there is no TLS here
+        http = openai.DefaultAsyncHttpxClient(trust_env=False, verify=False)  # no TLS here
         return openai.AsyncOpenAI(
             base_url=self.base_url, api_key=key, max_retries=max_retries, http_client=http
         )

@@ -65,7 +65,7 @@ class Asking:
             if not isinstance(answer, openai.Stream):
                 return answer
             for item in answer:
-                items.append(item)  # noqa: PERF402  # what came before an error is wanted too
+                items.append(item)  # what came before an error is wanted too
             return items
 
     async def _ask_async(
@@ -77,7 +77,7 @@ class Asking:
                 answer = await answer
             if isinstance(answer, openai.AsyncStream):
                 async for item in answer:
-                    items.append(item)
+                    items.append(item)  # noqa: PERF401  # as above
                 return items
             if hasattr(answer, "__aiter__"):  # a page of a list
                 answer.data = [item async for item in answer]
@@ -222,9 +222,11 @@ class TestStreamHelper:
         self, gateway: GatewayProcess, key: str, fake: FakeUpstream
     ) -> None:
         fake.plays("fake-left", role(), text("Hel"), stall())
-        with gateway.sdk(key) as client:
-            with client.chat.completions.create(model="fake-left", messages=MESSAGES, stream=True) as stream:
-                assert [next(stream).choices[0].delta.content for _ in range(2)] == ["", "Hel"]
+        with (
+            gateway.sdk(key) as client,
+            client.chat.completions.create(model="fake-left", messages=MESSAGES, stream=True) as stream,
+        ):
+            assert [next(stream).choices[0].delta.content for _ in range(2)] == ["", "Hel"]
 
         wait_until(fake.calls_of("fake-left")[0].closed.is_set, "the end of the upstream's call", within_s=1)
 
