@@ -86,8 +86,8 @@ class Supervisor:
         keeping: list[asyncio.Task[None]] = []
         if self._store is not None:
             keeping.append(await self._store.start())
-        # All at once, since each spends most of its start on imports. A worker waits for the control process's
-        # first word by itself, so the newest aliases serve from the first call.
+        # All at once, since each spends most of its start on imports. A worker waits for the control
+        # process by itself, so that the newest aliases serve from the first call.
         keeping += await _started([*self._others, *self._workers])
         say(f"ready {self._urls}")
         replacing = asyncio.create_task(self._replace_when_asked())
