@@ -28,10 +28,11 @@ class Origin:
         """The value of the Host header: the port only where it is not the scheme's own."""
         if self.scheme == "unix":
             return b"localhost"
-        name = f"[{self.host}]" if ":" in self.host else self.host
+        text = f"[{self.host}]" if ":" in self.host else self.host
+        name = text.encode() if text.isascii() else text.encode("idna")
         if self.port == (443 if self.scheme == "https" else 80):
-            return name.encode("idna") if not name.isascii() else name.encode()
-        return f"{name}:{self.port}".encode()
+            return name
+        return b"%b:%d" % (name, self.port)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import httpx2
 
@@ -19,7 +17,8 @@ from gateway.domain.errors import AttemptFailed, FailureClass
 from gateway.upstream import addresses
 from gateway.upstream.http1.dialer import default_ssl_context, describe, why, why_tls
 from gateway.upstream.http1.request_encoder import check
-from gateway.upstream.port import Origin, Sink, Timeouts, UpstreamRequest
+from gateway.upstream.httpx_response import HttpxResponse
+from gateway.upstream.port import Origin, UpstreamRequest
 from gateway.upstream.resolver import resolve
 
 _ADDRESSES_KEPT_S = 10.0  # httpx2 pools by address, so every request needs one: do not ask DNS each time
@@ -64,7 +63,7 @@ class HttpxTransport:
         """Send `request`; returns when the response's head is there. See `Transport.send`."""
         check(request)
         progress = _Progress(request)
-        peer = progress.peer
+        peer = progress.peer if self._proxy is None else f"{progress.peer} through the proxy"
         try:
             async with asyncio.timeout(request.timeouts.connect_s) as bound:
                 progress.bound = bound
@@ -79,9 +78,8 @@ class HttpxTransport:
         except httpx2.LocalProtocolError as error:
             raise ValueError(str(error)) from error
         except httpx2.ProxyError as error:
-            raise AttemptFailed(
-                FailureClass.CONNECT, f"the proxy refused a way to {peer}: {error}"
-            ) from error
+            reason = f"cannot connect to {peer}, which answered {error}"
+            raise AttemptFailed(FailureClass.CONNECT, reason) from error
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             raise AttemptFailed(FailureClass.CONNECT, _why_not_connected(peer, error)) from error
         except (httpx2.NetworkError, httpx2.ProtocolError) as error:
@@ -161,136 +159,6 @@ class HttpxTransport:
         """Hold on to a task until it is done."""
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
-
-
-class HttpxResponse:
-    """The `UpstreamResponse` of this transport: a task reads the body, and waits while it is paused."""
-
-    def __init__(
-        self, transport: HttpxTransport, peer: str, answer: httpx2.Response, timeouts: Timeouts
-    ) -> None:
-        self._transport = transport
-        self._peer = peer
-        self._answer = answer
-        self._timeouts = timeouts
-        self._loop = asyncio.get_running_loop()
-        self._running = asyncio.Event()
-        self._running.set()
-        self._sink: Sink | None = None
-        self._pump_task: asyncio.Task[None] | None = None
-        self._is_claimed = False
-        self._is_done = False
-        self.status = answer.status_code
-        self.headers = tuple((name.lower(), value) for name, value in answer.headers.raw)
-        self.last_byte_at = self._loop.time()
-
-    def header(self, name: bytes) -> bytes | None:
-        """The first header of this lower-case name."""
-        for candidate, value in self.headers:
-            if candidate == name:
-                return value
-        return None
-
-    def attach(self, sink: Sink) -> None:
-        """Deliver the body to `sink` from now on."""
-        self._claim()
-        if not self._is_done:
-            self._sink = sink
-            self._pump_task = self._loop.create_task(self._pump())
-            self._transport.keep(self._pump_task)
-
-    async def read(self, limit: int) -> bytes:
-        """The whole body, of at most `limit` bytes."""
-        self._claim()
-        body = bytearray()
-        idle_s = self._timeouts.idle_s
-        try:
-            async with asyncio.timeout(idle_s) as bound:
-                async for chunk in self._chunks():
-                    body += chunk
-                    if len(body) > limit:
-                        reason = f"the answer is larger than {limit} bytes"
-                        raise AttemptFailed(FailureClass.BAD_RESPONSE, reason)
-                    bound.reschedule(self.last_byte_at + idle_s)
-        except TimeoutError as error:
-            reason = f"{self._peer} fell silent within its answer for {idle_s:g} s (idle_s)"
-            raise AttemptFailed(FailureClass.TIMEOUT, reason) from error
-        finally:
-            await self._let_go()
-        return bytes(body)
-
-    def pause(self) -> None:
-        """Stop reading; at most one piece is read ahead."""
-        self._running.clear()
-
-    def resume(self) -> None:
-        """Read on."""
-        self._running.set()
-
-    def abort(self) -> None:
-        """Close the connection unless the body is complete, and call nobody back."""
-        self._sink = None
-        if self._is_done:
-            return
-        if self._pump_task is not None:
-            self._pump_task.cancel()
-        else:
-            self._is_done = True
-            self._transport.forget(self)
-            self._transport.close_later(self._answer)
-
-    def stop(self) -> None:
-        """The transport is closing: the body breaks off."""
-        sink = self._sink
-        self.abort()
-        if sink is not None:
-            sink.fail(AttemptFailed(FailureClass.BAD_RESPONSE, "the gateway is stopping"))
-
-    def _claim(self) -> None:
-        if self._is_claimed:
-            raise RuntimeError("a response's body is delivered once")
-        self._is_claimed = True
-
-    async def _chunks(self) -> AsyncIterator[bytes]:
-        stream = cast("httpx2.AsyncByteStream", self._answer.stream)
-        with self._translated():
-            async for chunk in stream:
-                self.last_byte_at = self._loop.time()
-                yield chunk
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except httpx2.TransportError as error:
-            reason = (
-                f"{self._peer} closed the connection, or broke the protocol, before its answer was complete"
-            )
-            raise AttemptFailed(FailureClass.BAD_RESPONSE, reason) from error
-
-    async def _pump(self) -> None:
-        failure: AttemptFailed | None = None
-        try:
-            async for chunk in self._chunks():
-                await self._running.wait()
-                if self._sink is not None:
-                    self._sink.data(chunk)
-        except AttemptFailed as error:
-            failure = error
-        finally:
-            await self._let_go()
-        sink, self._sink = self._sink, None
-        if sink is None:
-            return
-        if failure is not None:
-            sink.fail(failure)
-        else:
-            sink.end()
-
-    async def _let_go(self) -> None:
-        self._is_done = True
-        self._transport.forget(self)
-        await self._answer.aclose()
 
 
 class _Progress:

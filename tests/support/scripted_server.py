@@ -101,6 +101,12 @@ class Peer:
             pass
         self.is_gone = True
 
+    async def start_tls(self, context: ssl.SSLContext) -> TlsPeer:
+        """Go on above TLS."""
+        above = TlsPeer(self._sock, context)
+        await above.handshake()
+        return above
+
     def half_close(self) -> None:
         """Send FIN; the connection can still be read."""
         self._sock.shutdown(socket.SHUT_WR)

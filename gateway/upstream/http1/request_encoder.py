@@ -35,13 +35,8 @@ class RequestEncoder:
         """
         headers = request.headers
         known = self._remembered.get(id(headers))
-        if (
-            known is not None
-            and known[0] is headers  # held, so that the id cannot pass to another tuple
-            and known[1] == request.target
-            and known[2] == request.method
-        ):
-            head = known[3]
+        if known is not None and known[1] == request.target and known[2] == request.method:
+            head = known[3]  # it is this very tuple: the memory holds it, so its id cannot pass to another
         else:
             head = self._head(request)
             if len(self._remembered) >= _REMEMBERED:

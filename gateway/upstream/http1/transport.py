@@ -103,7 +103,11 @@ class Http1Transport:
             self._dialer = Dialer(self._loop, self._ssl_context)
         pool = self._pools.get(origin)
         if pool is None:
-            pool = self._pools[origin] = Pool(origin, self._idle_limit)
+            try:
+                pool = self._pools[origin] = Pool(origin, self._idle_limit)
+            except UnicodeError as error:  # a name that cannot even stand in a Host header
+                reason = f"cannot resolve {origin.host}: not a host name"
+                raise AttemptFailed(FailureClass.CONNECT, reason) from error
         self._last_pool = pool
         return pool
 

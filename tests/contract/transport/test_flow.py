@@ -190,6 +190,32 @@ async def test_aborting_while_the_upstream_breaks_calls_nobody(transport: Transp
         assert sink.outcome is None
 
 
+async def test_a_sink_that_raises_is_told_that_it_is_over(transport: Transport) -> None:
+    attached = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(STREAM_HEAD)
+        await attached.wait()
+        await peer.send(chunked(b"data"))
+        await peer.gone()
+
+    class Raising(Recorder):
+        def data(self, chunk: bytes) -> None:
+            raise ZeroDivisionError(chunk)
+
+    told: list[BaseException] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+    async with serving(script) as server:
+        response = await transport.send(post(server.origin))
+        sink = Raising()
+        response.attach(sink)
+        attached.set()
+        assert isinstance(await sink.wait(), AttemptFailed)
+        await until(lambda: server.peers[0].is_gone)
+    assert [type(error) for error in told] == [ZeroDivisionError]
+
+
 async def test_closing_the_transport_breaks_what_is_under_way(transport: Transport) -> None:
     async def endless(peer: Peer) -> None:
         await peer.request()

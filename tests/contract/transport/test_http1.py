@@ -38,17 +38,42 @@ async def test_a_kept_connection_that_dies_unanswered_is_replaced_once(
 
 
 async def test_the_replacement_is_fresh_and_gets_no_replacement_itself(http1: Http1Transport) -> None:
+    async def stale(peer: Peer) -> None:
+        await peer.request()
+        await until(lambda: len(server.peers) == 2)
+        await peer.send(answer())
+        await peer.request()
+
     async def refusing(peer: Peer) -> None:
         await peer.request()
 
-    async with serving(closing_on_second_request, closing_on_second_request, refusing) as server:
-        both = [await http1.send(post(server.origin)) for _ in range(2)]  # two connections, both kept
-        for response in both:
+    async with serving(stale, stale, refusing) as server:
+        for response in await asyncio.gather(*(http1.send(post(server.origin)) for _ in range(2))):
             await response.read(100)
+        assert http1.stats() == {server.origin: PoolStats(open=2, idle=2)}
         with pytest.raises(AttemptFailed) as caught:
             await http1.send(post(server.origin))
         assert caught.value.failure is FailureClass.CONNECT
         assert len(server.peers) == 3
+        assert sorted(len(peer.requests) for peer in server.peers) == [1, 1, 2]
+
+
+async def test_the_replacement_does_not_start_the_wait_anew(http1: Http1Transport) -> None:
+    async def slowly_dying(peer: Peer) -> None:
+        await closing_on_second_request(peer)
+        await asyncio.sleep(0.2)
+
+    async def silent(peer: Peer) -> None:
+        await peer.request()
+        await peer.gone()
+
+    async with serving(slowly_dying, silent) as server:
+        await (await http1.send(post(server.origin))).read(100)
+        started = time.monotonic()
+        with pytest.raises(AttemptFailed, match="first_token_s"):
+            await http1.send(post(server.origin, timeouts=Timeouts(5, 0.3, 5)))
+        assert time.monotonic() - started < 0.45
+        assert len(server.peers) == 2
 
 
 async def test_nothing_is_sent_again_after_a_byte_of_an_answer(http1: Http1Transport) -> None:

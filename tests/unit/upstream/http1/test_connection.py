@@ -207,6 +207,28 @@ def test_a_sink_may_abort_while_it_is_given_what_was_held(bench: Bench) -> None:
     assert bench.home.events == ["opened", "released"]
 
 
+def test_a_sink_may_abort_with_the_last_piece(bench: Bench) -> None:
+    class Aborting(Sink):
+        def data(self, chunk: bytes) -> None:
+            super().data(chunk)
+            response.abort()
+
+    response, sink = bench.start(), Aborting()
+    bench.feed(HEAD)
+    response.attach(sink)
+    bench.feed(chunk(b"x") + b"0\r\n\r\n")
+    assert sink.events == [b"x"]
+    assert bench.home.events == ["opened"]  # closing already, so nobody may take it
+    assert bench.transport.ended == "aborted"
+
+
+def test_an_idle_connection_is_out_of_use_as_soon_as_the_upstream_ends_it(bench: Bench) -> None:
+    bench.start()
+    bench.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    bench.connection.eof_received()
+    assert bench.home.events == ["opened", "released", "discarded"]
+
+
 def test_an_answer_before_the_request_is_out_is_delivered_and_the_connection_closed(bench: Bench) -> None:
     response = bench.start()
     bench.transport.unsent = 1
