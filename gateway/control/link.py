@@ -21,6 +21,9 @@ log = structlog.get_logger(__name__)
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 
+RETURN_WITHIN_S = 0.5
+"""How long after a killed predecessor its workers may need to connect again; they try each 0.2 s."""
+
 
 class Hello(msgspec.Struct, tag="hello", tag_field="type"):
     """The first frame. `config` is the SHA-256 of the configuration text that the worker runs on."""
@@ -112,10 +115,13 @@ class WorkerLink:
         self._state: State | None = None
         self._workers: set[Worker] = set()
         self._progress = asyncio.Event()
+        self._returned_at = 0.0
 
     async def open(self) -> None:
         """Listen, in place of a socket that a predecessor left."""
-        self._path.unlink(missing_ok=True)
+        if self._path.exists():
+            self._path.unlink()
+            self._returned_at = asyncio.get_running_loop().time() + RETURN_WITHIN_S
         mask = os.umask(0o177)
         try:
             self._server = await asyncio.start_unix_server(self._serve, self._path, limit=MAX_FRAME_BYTES)
@@ -146,6 +152,7 @@ class WorkerLink:
         """Wait until every worker serves this generation, `timeout_s` at most; returns how many do."""
         try:
             async with asyncio.timeout(timeout_s):
+                await asyncio.sleep(self._returned_at - asyncio.get_running_loop().time())
                 while not all(worker.generation >= generation for worker in self.workers):
                     self._progress.clear()
                     await self._progress.wait()
