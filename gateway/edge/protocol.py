@@ -108,8 +108,6 @@ class GatewayProtocol(HttpToolsProtocol):
         """Bytes of the client."""
         if self._closing:
             return  # what follows a refused request is read only so that the refusal is not lost to a reset
-        if self._head_timer is None and self._head_bytes == 0:
-            self._await_head()
         self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
@@ -117,6 +115,9 @@ class GatewayProtocol(HttpToolsProtocol):
             self._refuse(InvalidRequest("This server does not speak other protocols than HTTP/1.1."))
         except httptools.HttpParserError:
             self._refuse(InvalidRequest("The HTTP request is malformed."))
+        else:
+            if self._head_bytes and self._head_timer is None:
+                self._await_head()  # most heads are complete by now and never need it
 
     def close_gently(self) -> None:
         """Close after a refusal: a reset would take the reply with it while the client still sends."""
@@ -166,8 +167,6 @@ class GatewayProtocol(HttpToolsProtocol):
         """A head begins."""
         super().on_message_begin()
         self._head_bytes = 1
-        if self._head_timer is None:
-            self._await_head()
 
     def on_url(self, url: bytes) -> None:
         """Bytes of the request's target."""
