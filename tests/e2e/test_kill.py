@@ -10,12 +10,15 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx2
+import openai
 import pytest
 
 from tests.e2e.conftest import config_with
 from tests.e2e.gateway_process import GatewayProcess, running_gateway
 from tests.e2e.load import CLIENTS, HI, Load, load_on
-from tests.support.fake_upstream import FakeUpstream
+from tests.e2e.upstream_thread import UpstreamThread
+from tests.support.fake_upstream import FakeUpstream, done, finish, role, stall, text
+from tests.support.fake_upstream import until as until_thrown
 from tests.support.polling import until
 
 RESUMES_WITHIN_S = 2.0
@@ -134,19 +137,24 @@ async def test_a_killed_process_comes_back_and_nothing_is_lost(
 async def test_a_store_that_hangs_for_a_second_is_not_noticed_by_known_keys(
     victim: GatewayProcess, user: str
 ) -> None:
+    stranger = victim.new_key()
     with victim.each_worker() as workers:
         assert {worker.models(user).status_code for worker in workers} == {200}
-    async with load_on(victim, user) as load:
+    async with load_on(victim, user) as load, victim.async_sdk(stranger) as sdk:
         store = victim.pid("store")
         os.kill(store, signal.SIGSTOP)
         try:
+            with pytest.raises(openai.InternalServerError) as refused:
+                await sdk.models.list()
             await asyncio.sleep(1)  # this is the case itself, not a wait for something
         finally:
             os.kill(store, signal.SIGCONT)
         await load.all_answered_after(time.monotonic(), within_s=10)
+        await sdk.models.list()
 
     assert load.failures == []
-    assert victim.new_key()
+    assert (refused.value.status_code, refused.value.code) == (503, "store_unavailable")
+    assert refused.value.response.headers["retry-after"] == "1"
 
 
 async def test_workers_are_replaced_without_a_failed_call(victim: GatewayProcess, user: str) -> None:
@@ -182,33 +190,62 @@ async def test_nothing_outlives_a_killed_supervisor_and_nothing_is_lost(fake: Fa
         await nothing_was_lost(gateway, writer)
 
 
-async def test_sigterm_finishes_what_runs_and_ends_well(fake: FakeUpstream) -> None:
-    server = {"workers": 2, "drain_grace_s": 0.5, "drain_timeout_s": 20}
+async def test_sigterm_finishes_what_runs_and_ends_well(fake: FakeUpstream, scripted: UpstreamThread) -> None:
+    server = {"workers": 2, "drain_grace_s": 0.5, "drain_timeout_s": 2.5}
     with running_gateway(config_with(fake, server=server)) as gateway:
-        key = gateway.new_key()
-        async with gateway.async_sdk(key) as sdk:
-            first_came = [asyncio.Event() for _ in range(6)]
+        switch = scripted.switch()
+        for _ in range(6):
+            rest = (until_thrown(switch.event), text("lo"), finish(), done())
+            fake.plays("fake-drained", role(), text("Hel"), *rest)
+        fake.plays("fake-endless", role(), text("Hel"), stall())
+        async with gateway.async_sdk(gateway.new_key()) as sdk:
+            streams = [Reading(sdk, "fake-drained") for _ in range(6)]
+            endless = Reading(sdk, "fake-endless")
+            await asyncio.gather(*(each.has_begun.wait() for each in [*streams, endless]))
 
-            async def read(number: int) -> str | None:
-                reason = None
-                async for chunk in await sdk.chat.completions.create(
-                    model="support", messages=HI, stream=True
-                ):
-                    first_came[number].set()
-                    reason = chunk.choices[0].finish_reason
-                return reason
-
-            streams = [asyncio.create_task(read(number)) for number in range(6)]
-            await asyncio.gather(*(event.wait() for event in first_came))
             gateway.process.send_signal(signal.SIGTERM)
-            async with httpx2.AsyncClient(base_url=gateway.data_url, trust_env=False) as http:
-                await until(lambda: gateway.logged("draining"), "the drain")
-                during = await http.get("/readyz")
 
-            assert await asyncio.gather(*streams) == ["stop"] * 6
+            await until(lambda: gateway.logged("draining"), "the drain")
+            async with httpx2.AsyncClient(base_url=gateway.data_url, trust_env=False) as http:
+                ready = await http.get("/readyz")
+            refusal = await first_refusal(sdk)
+            switch.throw()
+            assert await asyncio.gather(*(each.text for each in streams)) == ["Hello"] * 6
+            with pytest.raises(openai.APIError) as cut:
+                await endless.text
         await until(lambda: gateway.process.poll() is not None, "the end", within_s=20)
 
-        assert (during.status_code, during.json()["status"]) == (503, "draining")
+        assert (ready.status_code, ready.json()) == (503, {"status": "draining"})
+        assert (refusal.status_code, refusal.code) == (503, "gateway_draining")
+        assert refusal.response.headers["retry-after"] == "1"
+        assert cut.value.code == "gateway_draining"
         assert gateway.process.returncode == 0
         assert gateway.alive() == []
         assert list(gateway.home.glob("tunegate-*")) == []  # its runtime directory
+
+
+class Reading:
+    """A stream that is being read; `text` is what it says, or the error that ended it."""
+
+    def __init__(self, sdk: openai.AsyncOpenAI, model: str) -> None:
+        self.has_begun = asyncio.Event()
+        self.text = asyncio.create_task(self._read(sdk, model))
+
+    async def _read(self, sdk: openai.AsyncOpenAI, model: str) -> str:
+        said = ""
+        async for chunk in await sdk.chat.completions.create(model=model, messages=HI, stream=True):
+            self.has_begun.set()
+            said += chunk.choices[0].delta.content or ""
+        return said
+
+
+async def first_refusal(sdk: openai.AsyncOpenAI) -> openai.APIStatusError:
+    """Call until the grace is over."""
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                await sdk.chat.completions.create(model="fake-late", messages=HI)
+            except openai.APIStatusError as error:
+                return error
+            except openai.APIConnectionError:
+                continue  # a worker without streams has ended; the other one takes the next call

@@ -1,0 +1,203 @@
+"""What a worker remembers of keys, for how long, and when it asks again."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import msgspec
+import pytest
+
+from gateway.auth import keyring
+from gateway.auth.keyring import KeyAway, Keyring
+from gateway.auth.record import KeyDigest, KeyRecord
+from gateway.auth.virtual_key import digest, format_key
+from gateway.domain.errors import BadKey, StoreUnavailable
+
+SECRET = b"the gateway's"
+ID = "07abcdefghij"
+KEY = format_key(ID, 40 * "a")
+OTHER = format_key(ID, 40 * "b")
+
+
+def record(*keys: str, **fields: object) -> KeyRecord:
+    digests = tuple(KeyDigest(digest(SECRET, key)) for key in keys)
+    return msgspec.structs.replace(KeyRecord(id=ID, name="n", digests=digests, created_at=0), **fields)
+
+
+@dataclass
+class Source:
+    """Holds at most one record; counts what it is asked."""
+
+    record: KeyRecord | None = None
+    is_away: bool = False
+    reads: int = 0
+    uses: list[int] = field(default_factory=list)
+
+    async def read(self, key_id: str) -> KeyRecord | None:
+        self.reads += 1
+        if self.is_away:
+            raise KeyAway
+        return self.record if self.record is not None and self.record.id == key_id else None
+
+    async def seen(self, key_id: str, at: int) -> None:  # noqa: ARG002  # the port's signature
+        if self.is_away:
+            raise KeyAway
+        self.uses.append(at)
+
+
+@dataclass
+class Bench:
+    """A keyring over a source, and the time they live in."""
+
+    source: Source
+    now: float = 1000.0
+    secret: bytes | None = SECRET
+
+    def __post_init__(self) -> None:
+        self.keyring = Keyring(self.source, lambda: self.secret, lambda: self.now, lambda: self.now)
+
+    async def present(self, key: str = KEY) -> str:
+        """Present a key; returns whose it is, once all work behind the caller's back is done."""
+        try:
+            principal = await self.keyring.authenticate(f"Bearer {key}".encode())
+        finally:
+            await asyncio.gather(*self.keyring._tasks)
+        return principal.key_id
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench(Source(record(KEY)))
+
+
+class TestMemory:
+    async def test_a_fresh_record_is_not_read_again(self, bench: Bench) -> None:
+        assert await bench.present() == ID
+        bench.now += keyring.FRESH_S - 0.1
+        assert await bench.present() == ID
+        assert bench.source.reads == 1
+
+    async def test_an_ageing_record_serves_while_it_is_read_again(self, bench: Bench) -> None:
+        await bench.present()
+        bench.now += keyring.FRESH_S
+        bench.source.record = record(KEY, revoked=True)
+
+        assert await bench.present() == ID  # from memory, for the last time
+        with pytest.raises(BadKey, match="revoked"):
+            await bench.present()
+
+    async def test_a_stale_record_is_read_before_it_serves(self, bench: Bench) -> None:
+        await bench.present()
+        bench.now += keyring.STALE_S
+        bench.source.record = record(KEY, revoked=True)
+
+        with pytest.raises(BadKey, match="revoked"):
+            await bench.present()
+
+    async def test_it_is_bounded(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(keyring, "MAX_KEYS", 1)
+        await bench.present()
+        other = format_key("08abcdefghij", 40 * "a")
+        bench.source.record = msgspec.structs.replace(record(other), id="08abcdefghij")
+        await bench.present(other)
+
+        assert list(bench.keyring._entries) == ["08abcdefghij"]
+
+    async def test_a_use_is_noted_once_a_minute(self, bench: Bench) -> None:
+        for _ in range(3):
+            await bench.present()
+        bench.now += 61
+        await bench.present()
+
+        assert bench.source.uses == [1000, 1061]
+
+
+class TestNobodyIsRefusedFromMemory:
+    async def test_a_rotated_key(self, bench: Bench) -> None:
+        await bench.present()
+        bench.source.record = record(OTHER)
+
+        assert await bench.present(OTHER) == ID
+        with pytest.raises(BadKey, match="Incorrect"):
+            await bench.present(KEY)
+
+    async def test_a_prolonged_key(self, bench: Bench) -> None:
+        bench.source.record = record(KEY, expires_at=1001)
+        await bench.present()
+        bench.now += 1
+        with pytest.raises(BadKey, match="expired"):
+            await bench.present()
+        bench.source.record = record(KEY, expires_at=2000)
+
+        assert await bench.present() == ID
+
+    async def test_but_while_the_store_is_away_memory_is_what_there_is(self, bench: Bench) -> None:
+        await bench.present()
+        bench.source.is_away = True
+
+        with pytest.raises(BadKey, match="Incorrect"):
+            await bench.present(OTHER)
+        assert await bench.present(KEY) == ID
+
+
+class TestStoreAway:
+    async def test_a_known_key_serves_for_minutes(self, bench: Bench) -> None:
+        await bench.present()
+        bench.source.is_away = True
+        bench.now += keyring.KEEP_S - 1
+
+        assert await bench.present() == ID
+
+    async def test_and_not_for_ever(self, bench: Bench) -> None:
+        await bench.present()
+        bench.source.is_away = True
+        bench.now += keyring.KEEP_S
+
+        with pytest.raises(StoreUnavailable):
+            await bench.present()
+
+    async def test_an_unknown_key_cannot_be_checked(self, bench: Bench) -> None:
+        bench.source.is_away = True
+
+        with pytest.raises(StoreUnavailable):
+            await bench.present()
+
+    async def test_nor_any_before_the_gateways_secret_was_seen(self, bench: Bench) -> None:
+        bench.secret = None
+
+        with pytest.raises(StoreUnavailable):
+            await bench.present()
+
+    async def test_an_ageing_record_is_asked_for_again_after_a_failure(self, bench: Bench) -> None:
+        await bench.present()
+        bench.now += keyring.FRESH_S
+        bench.source.is_away = True
+        await bench.present()
+        bench.source.is_away = False
+        await bench.present()
+
+        assert bench.keyring._entries[ID].read_at == bench.now
+
+
+class TestPresented:
+    @pytest.mark.parametrize(
+        "header", [None, b"", b"Bearer", b"Bearer sk-x", b"Basic " + KEY.encode(), KEY.encode()]
+    )
+    async def test_what_is_no_key_costs_no_look_up(self, bench: Bench, header: bytes | None) -> None:
+        with pytest.raises(BadKey):
+            await bench.keyring.authenticate(header)
+        assert bench.source.reads == 0
+
+    async def test_the_scheme_is_read_in_any_case(self, bench: Bench) -> None:
+        assert (await bench.keyring.authenticate(f"bearer  {KEY} ".encode())).key_id == ID
+        await asyncio.gather(*bench.keyring._tasks)
+
+    async def test_a_refusal_shows_the_id_and_not_the_secret(self, bench: Bench) -> None:
+        with pytest.raises(BadKey) as raised:
+            await bench.present(OTHER)
+        assert ID in str(raised.value)
+        assert 40 * "b" not in str(raised.value)
+
+    async def test_an_id_nobody_has(self, bench: Bench) -> None:
+        bench.source.record = None
+        with pytest.raises(BadKey, match="Incorrect"):
+            await bench.present()
