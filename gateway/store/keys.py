@@ -37,3 +37,70 @@ def key_record(key_id: str) -> str:
 def alias_revisions(name: str) -> str:
     """List of an alias's revisions as JSON, oldest first."""
     return f"{{catalog}}:alias:{name}:revisions"
+
+
+def key_limits(key_id: str) -> str:
+    """Hash: the buckets of a virtual key, and its calls at once by process.
+
+    `rpm rpm_at tpm tpm_at`: level in 1/60000 of a request or token, and the ms it holds for. `open`: calls at
+    once; of it `n:<process>` calls of one process, `s:<process>` since when, `e:<process>` until when they
+    count; `check_at`: none of them ends before. Expires when the buckets are empty and no call is open.
+    """
+    return f"{{s{key_id[:2]}}}:lim:{key_id}"
+
+
+def key_account(key_id: str) -> str:
+    """Hash: money of a virtual key, all in nano-dollars; it lives as long as the key.
+
+    `cost`: of all its calls; `held`: bounds of its open calls; `granted`, `spent`: prepaid credit.
+    """
+    return f"{{s{key_id[:2]}}}:acct:{key_id}"
+
+
+def key_period(key_id: str, period: str) -> str:
+    """Hash: what a virtual key used in a day (`yyyymmdd`) or month (`yyyymm`), UTC.
+
+    `requests prompt_tokens completion_tokens cost_nanousd`, and `held`: bounds of the calls that were admitted
+    in it and are open. A day's expires after 4 days, a month's after 64.
+    """
+    return f"{{s{key_id[:2]}}}:acct:{key_id}:{period}"
+
+
+def reservations(shard: str) -> str:
+    """Hash: request id -> open reservation. Each entry goes with its settlement."""
+    return f"{{s{shard}}}:res"
+
+
+def leases(shard: str) -> str:
+    """Sorted set: request id of each open reservation, scored by the ms when its lease ends."""
+    return f"{{s{shard}}}:due"
+
+
+def mark(shard: str, request_id: str) -> str:
+    """String, 24 h: the state a request was settled in, with what a later correction must take back."""
+    return f"{{s{shard}}}:mark:{request_id}"
+
+
+def ledger(shard: str) -> str:
+    """Stream of settled records; the sweeper trims it to `ledger.retention_days`.
+
+    `t`: "event" or "correction"; `r`: the record, JSON; `was`: what a correction replaces.
+    """
+    return f"{{s{shard}}}:ledger"
+
+
+def usage_of_day(shard: str, day: str) -> str:
+    """Hash of usage counters of a UTC day, `yyyymmdd`; kept for ever.
+
+    A field is key, alias, model, upstream, release, team and metric, joined by U+001F.
+    """
+    return f"{{s{shard}}}:use:d:{day}"
+
+
+def usage_of_hour(shard: str, hour: str) -> str:
+    """Hash of usage counters of a UTC hour, `yyyymmddhh`, fields as of a day; expires after 400 days."""
+    return f"{{s{shard}}}:use:h:{hour}"
+
+
+PROCESSES = "processes"
+"""Sorted set: every worker of every replica, scored by the ms until when it counts as living."""
