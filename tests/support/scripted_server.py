@@ -9,8 +9,8 @@
         response = await transport.send(request_to(server.origin))
 
 The n-th connection plays the n-th script, later ones the last. A script that ends closes its connection in
-good order, and so does one that awaits a request when the client leaves; one that should leave it open awaits
-`peer.gone()`. A script that fails makes the test fail.
+good order, and so does one that waits for a request, or sends, when the client has left; one that should
+leave it open awaits `peer.gone()`. A script that fails makes the test fail.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
 
 
 class ClientGoneError(Exception):
-    """The client left where a request was awaited."""
+    """The client left where a script needed it."""
 
 
 class Peer:
@@ -82,7 +82,10 @@ class Peer:
     async def send(self, *parts: bytes) -> None:
         """Send the parts one after another, each in a packet of its own as far as the kernel obeys."""
         for part in parts:
-            await self._loop.sock_sendall(self._sock, part)
+            try:
+                await self._loop.sock_sendall(self._sock, part)
+            except ConnectionError:
+                raise ClientGoneError from None
             await asyncio.sleep(0)
 
     async def trickle(self, data: bytes) -> None:

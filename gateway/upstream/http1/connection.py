@@ -14,9 +14,6 @@ from gateway.upstream.http1.response_parser import ResponseParser
 class Home(Protocol):
     """Where connections come from and go back to."""
 
-    def opened(self, connection: Connection) -> None:
-        """The socket is connected."""
-
     def release(self, connection: Connection) -> None:
         """The connection is free for another request."""
 
@@ -114,7 +111,6 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is connected."""
         self._transport = self._socket = cast("asyncio.Transport", transport)
-        self._home.opened(self)
 
     def socket(self) -> asyncio.Transport:
         """The connected socket's transport.

@@ -44,7 +44,11 @@ class Pool:
         return self._idle.popitem()[0] if self._idle else None
 
     def opened(self, connection: Connection) -> None:
-        """A connection was made."""
+        """A connection is ready for its first request.
+
+        Not told by the connection itself: uvloop may close a socket without a word to it where connecting is
+        cancelled.
+        """
         self._open.add(connection)
 
     def release(self, connection: Connection) -> None:

@@ -122,6 +122,7 @@ class Http1Transport:
             )
         finally:
             pool.dialing -= 1
+        pool.opened(connection)
         if self._is_closed:  # meanwhile
             connection.abort()
             raise AttemptFailed(FailureClass.CONNECT, f"no connection to {peer}: the gateway is stopping")

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -243,6 +244,32 @@ async def test_waits_of_many_calls_are_kept_apart(http1: Http1Transport) -> None
     async with serving(silent) as server:
         late = await asyncio.gather(*(call(first_token_s) for first_token_s in (0.3, 0.1, 0.2, 0.1, 0.25)))
         assert all(-0.01 < lateness < 0.1 for lateness in late), late
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_cancelling_at_any_step_leaves_nothing(
+    http1: Http1Transport, tls: bool, server_tls: ssl.SSLContext
+) -> None:
+    async def call() -> None:
+        await (await http1.send(post(server.origin))).read(100)
+
+    def in_use() -> int:
+        return sum(pool.open - pool.idle for pool in http1.stats().values())
+
+    async def slow(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(*(bytes([byte]) for byte in answer()))
+        await peer.gone()
+
+    async with serving(slow, context=server_tls if tls else None) as server:
+        for steps in range(60):
+            task = asyncio.create_task(call())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            await until(lambda: in_use() == 0, within_s=1)
 
 
 async def test_nothing_is_sent_after_closing(http1: Http1Transport) -> None:

@@ -54,9 +54,6 @@ class Home:
     def __init__(self) -> None:
         self.events: list[str] = []
 
-    def opened(self, _: Connection) -> None:
-        self.events.append("opened")
-
     def release(self, _: Connection) -> None:
         self.events.append("released")
 
@@ -152,7 +149,7 @@ def test_the_sink_gets_the_body_once_in_order_and_one_end(
         if behind:
             assert bench.transport.ended == "aborted"  # at once, or as unexpected bytes of an idle connection
         else:
-            assert bench.home.events == ["opened", "released"]
+            assert bench.home.events == ["released"]
         assert len(bench.deadlines) == 0
         bench.deadlines.close()
     finally:
@@ -188,7 +185,7 @@ def test_a_connection_that_ends_paused_is_released_reading(bench: Bench) -> None
     response.pause()
     bench.feed(b"0\r\n\r\n")
     assert bench.transport.is_reading_now
-    assert bench.home.events == ["opened", "released"]
+    assert bench.home.events == ["released"]
     response.pause()  # of no concern to whoever has the connection now
     assert bench.transport.is_reading_now
 
@@ -204,7 +201,7 @@ def test_a_sink_may_abort_while_it_is_given_what_was_held(bench: Bench) -> None:
     sink = Aborting()
     response.attach(sink)
     assert sink.events == [b"x"]
-    assert bench.home.events == ["opened", "released"]
+    assert bench.home.events == ["released"]
 
 
 def test_a_sink_may_abort_with_the_last_piece(bench: Bench) -> None:
@@ -218,7 +215,7 @@ def test_a_sink_may_abort_with_the_last_piece(bench: Bench) -> None:
     response.attach(sink)
     bench.feed(chunk(b"x") + b"0\r\n\r\n")
     assert sink.events == [b"x"]
-    assert bench.home.events == ["opened"]  # closing already, so nobody may take it
+    assert bench.home.events == []  # closing already, so nobody may take it
     assert bench.transport.ended == "aborted"
 
 
@@ -226,7 +223,7 @@ def test_an_idle_connection_is_out_of_use_as_soon_as_the_upstream_ends_it(bench:
     bench.start()
     bench.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     bench.connection.eof_received()
-    assert bench.home.events == ["opened", "released", "discarded"]
+    assert bench.home.events == ["released", "discarded"]
 
 
 def test_an_answer_before_the_request_is_out_is_delivered_and_the_connection_closed(bench: Bench) -> None:
@@ -235,7 +232,7 @@ def test_an_answer_before_the_request_is_out_is_delivered_and_the_connection_clo
     bench.feed(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
     assert response.status == 413
     assert bench.transport.ended == "aborted"
-    assert bench.home.events == ["opened"]
+    assert bench.home.events == []
 
 
 def test_an_answer_before_the_request_is_out_below_tls_is_known_too(bench: Bench) -> None:
@@ -300,7 +297,7 @@ def test_bytes_that_nobody_asked_for_close_an_idle_connection(bench: Bench) -> N
     bench.start()
     bench.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     bench.feed(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
-    assert bench.home.events == ["opened", "released", "discarded"]
+    assert bench.home.events == ["released", "discarded"]
     assert bench.transport.ended == "aborted"
 
 
