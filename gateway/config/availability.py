@@ -49,7 +49,6 @@ UNAVAILABLE = (
         ": `azure` and `litellm`",
         lambda kind: kind in {"azure", "litellm"},
     ),
-    Unavailable("upstreams.*.price_multiplier", "pricing"),
     Unavailable("upstreams.*.quirks", "quirks"),
     Unavailable("upstreams.*.deployments", "this kind of upstream"),
     Unavailable("upstreams.*.api_version", "this kind of upstream"),
@@ -60,7 +59,6 @@ UNAVAILABLE = (
     Unavailable("limits.default.*", "limits"),
     Unavailable("limits.assumed_output_tokens", "limits"),
     Unavailable("cache.enabled", "the response cache"),
-    Unavailable("prices", "pricing"),
     Unavailable("on_store_failure.*", "a policy for a lost store"),
 )
 

@@ -10,9 +10,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import date
+from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    SecretStr,
+)
+from pydantic_core import PydanticKnownError
 
 from gateway.config.scalars import Substituted, resolve
 
@@ -33,6 +44,16 @@ def _read_as(*types: type) -> Callable[[Any], Any]:
         return value
 
     return read
+
+
+def _read_exactly(value: Any) -> Any:
+    if isinstance(value, Substituted):
+        value = resolve(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return Decimal(repr(value))  # the shortest text that reads as this number: what was written
+    if isinstance(value, Decimal):
+        return value
+    raise PydanticKnownError("float_type")
 
 
 def _is_date(value: Any) -> Any:
@@ -134,6 +155,13 @@ RESERVED_HEADERS: dict[str, str] = {
 
 Whole = Annotated[int, Field(strict=True), BeforeValidator(_read_as(int))]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_read_as(float))]
+Exact = Annotated[
+    Decimal,
+    Field(allow_inf_nan=False),
+    BeforeValidator(_read_exactly, json_schema_input_type=float),
+    PlainSerializer(float),
+]
+"""A number kept as it is written in decimal, for money: 0.1 is a tenth."""
 Flag = Annotated[bool, Field(strict=True), BeforeValidator(_read_as(bool))]
 Count = Annotated[Whole, Field(ge=1)]
 Amount = Annotated[Whole, Field(ge=0)]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from gateway.config.fields import Amount, Count, Flag, Grace, Model, Number
+from gateway.config.fields import Amount, Count, Exact, Flag, Grace, Model, SimpleName
 
 
 class ReloadSettings(Model):
@@ -71,17 +72,47 @@ class CacheOverrides(Model):
     )
 
 
-Dollars = Annotated[Number, Field(ge=0)]
+Dollars = Annotated[Exact, Field(ge=0, le=1_000_000)]  # a dollar a token is a slip of the pen
 
 
-class PriceSettings(Model):
+def _is_another_tier(name: str) -> str:
+    if name in {"auto", "default"}:
+        raise ValueError("the price itself is that of the default tier")
+    if name == "fast":
+        raise ValueError("upstreams report fast as priority: name that one")
+    return name
+
+
+class RateSettings(Model):
     """US dollars per million tokens."""
 
     input: Dollars = Field(description="USD per million prompt tokens.")
     cached_input: Dollars | None = Field(
-        default=None, description="USD per million cached ones; null = as `input`."
+        default=None, description="USD per million that came out of the upstream's cache; null = as `input`."
+    )
+    cache_write: Dollars | None = Field(
+        default=None, description="USD per million that went into its cache; null = as `input`."
     )
     output: Dollars = Field(description="USD per million completion tokens.")
+    reasoning: Dollars | None = Field(
+        default=None, description="USD per million reasoning tokens; null = as `output`."
+    )
+    audio_input: Dollars | None = Field(
+        default=None, description="USD per million audio tokens of a prompt; null = unknown."
+    )
+    audio_output: Dollars | None = Field(
+        default=None, description="USD per million audio tokens of an answer; null = unknown."
+    )
+
+
+class PriceSettings(RateSettings):
+    """US dollars per million tokens at the default service tier."""
+
+    service_tiers: Mapping[Annotated[SimpleName, AfterValidator(_is_another_tier)], RateSettings] = Field(
+        default_factory=dict,
+        description="The same at other tiers (`priority`, `flex`, `batch`); at one that is not named here "
+        "the price is unknown.",
+    )
 
 
 Policy = Literal["open", "closed", "local"]

@@ -12,12 +12,12 @@ from gateway.config.fields import (
     BodyFields,
     Count,
     Day,
+    Exact,
     Flag,
     HeaderName,
     HeaderText,
     Model,
     ModelName,
-    Number,
     Seconds,
     SecretHeaderText,
 )
@@ -143,8 +143,11 @@ class UpstreamSettings(Model):
     )
     timeouts: TimeoutSettings = Field(default_factory=TimeoutSettings, description="How long it may take.")
     max_concurrency: Count = Field(default=1000, description="Calls in flight at once, per process.")
-    price_multiplier: Annotated[Number, Field(ge=0)] = Field(
-        default=1.0, description="Factor on the list price, for relays with a margin."
+    price_multiplier: Annotated[Exact, Field(ge=0, le=1000)] = Field(
+        default=1.0,
+        validate_default=True,
+        description="Factor on every price here, those of `prices` included; for relays with a margin. "
+        "0 where its tokens cost nothing.",
     )
     transport: Literal["http1", "httpx"] = Field(
         default="http1",

@@ -14,7 +14,6 @@ ASKED_FOR = {
     "store.cache_url": "store: {cache_url: 'redis://h'}",
     "ledger.retention_days": "ledger: {retention_days: 30}",
     "upstreams.a.kind": "upstreams: {a: {kind: azure, base_url: 'https://a'}}",
-    "upstreams.a.price_multiplier": "upstreams: {a: {kind: demo, price_multiplier: 1.1}}",
     "upstreams.a.quirks": "upstreams: {a: {kind: demo, quirks: {any: 1}}}",
     "upstreams.a.deployments": "upstreams: {a: {kind: demo, deployments: {m: d}}}",
     "upstreams.a.api_version": "upstreams: {a: {kind: demo, api_version: '2026'}}",
@@ -25,7 +24,6 @@ ASKED_FOR = {
     "limits.default.rpm": "limits: {default: {rpm: null}}",
     "limits.assumed_output_tokens": "limits: {assumed_output_tokens: 1}",
     "cache.enabled": "cache: {enabled: true}",
-    "prices": "prices: {m: {input: 1, output: 2}}",
     "on_store_failure.budgets": "on_store_failure: {budgets: open}",
 }
 
