@@ -22,6 +22,13 @@ class KeyDigest(msgspec.Struct, frozen=True):
     until: int | None = None
 
 
+class KeyBudget(msgspec.Struct, frozen=True):
+    """What the key may spend in each UTC day, each UTC month, or at all; nano-dollars, 0 refuses all."""
+
+    nanousd: int
+    period: Literal["day", "month", "total"]
+
+
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     """All that is stored of a virtual key. In an allow-list None means no restriction, [] nothing.
 
@@ -38,8 +45,8 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] | Literal["aliases-only"] | None = None
     routes: tuple[str, ...] | None = None
     limits: dict[str, int | None] = {}
-    budget: dict[str, Any] | None = None
-    credit_usd: str | None = None
+    budget: KeyBudget | None = None
+    has_credit: bool = False
     training: bool | Literal["all"] = False
     team: str | None = None
     may_pin: bool = False
@@ -93,6 +100,10 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
             cache_scope=self.cache_scope,
             max_output_tokens=self.max_output_tokens,
             expires_at=self.expires_at,
+            limits=self.limits,
+            budget_nanousd=None if self.budget is None else self.budget.nanousd,
+            budget_period="total" if self.budget is None else self.budget.period,
+            has_credit=self.has_credit,
         )
 
 

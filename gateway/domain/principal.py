@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -35,6 +36,9 @@ class Principal:
         models: model ids and globs, or "aliases-only".
         routes: names from `ROUTE_NAMES`.
         expires_at: unix seconds.
+        limits: what the key names of `rpm`, `tpm` and `concurrency`; None is unlimited, absent the default.
+        budget_nanousd: what it may spend in each `budget_period` (UTC), None without a budget.
+        has_credit: it pays from prepaid credit.
     """
 
     key_id: str
@@ -49,6 +53,15 @@ class Principal:
     cache_scope: Literal["key", "team"] = "key"
     max_output_tokens: int | None = None
     expires_at: int | None = None
+    limits: Mapping[str, int | None] = field(default_factory=dict)
+    budget_nanousd: int | None = None
+    budget_period: Literal["day", "month", "total"] = "total"
+    has_credit: bool = False
+
+    @property
+    def pays(self) -> bool:
+        """True where money bounds this key: only models of known price may serve it."""
+        return self.has_credit or self.budget_nanousd is not None
 
     @property
     def shard(self) -> str:
