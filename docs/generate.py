@@ -17,6 +17,7 @@ GENERATED = {
     "docs/configuration.md": "gateway.config.docs",
     "docs/metrics.md": "gateway.telemetry.docs",
     "docs/openapi/control.json": "gateway.control.openapi",
+    "docs/prices.md": "gateway.pricing.docs",
 }
 
 

@@ -1,0 +1,90 @@
+"""From token counts to money, in whole nano-dollars. Pure arithmetic on integers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gateway.domain.usage import Usage
+from gateway.pricing.price import Price, Rates
+
+_MILLION = 1_000_000
+
+
+def cost(usage: Usage, price: Price) -> int | None:
+    """Price one completion in nano-dollars, rounded half up once, at the end.
+
+    `prompt_tokens` includes cached and cache-write tokens, `completion_tokens` reasoning ones, and either its
+    audio (OpenAI API reference, usage), so the parts are subtracted. Parts that do not fit are cut. Audio of
+    a prompt counts as fresh as long as fresh tokens last, since the usage does not tell how it was cached.
+
+    Returns:
+        None where a kind of token was used whose price is unknown.
+    """
+    rates = price.rates_for(usage.prompt_tokens)
+    total = 0
+    for tokens, rate in (*_prompt(usage, rates), *_completion(usage, rates)):
+        if tokens:
+            if rate is None:
+                return None
+            total += tokens * rate
+    return (total + _MILLION // 2) // _MILLION
+
+
+def bound(price: Price, prompt_tokens: int, output_tokens: int) -> int | None:
+    """The most nano-dollars that a call of at most so many tokens can cost, rounded up.
+
+    Every token counts as the dearest kind it may be: a cache write, audio. None where the price of output is
+    unknown and some may come.
+    """
+    most = 0
+    for rates in (price.rates, *(rates for tokens, rates in price.longer if prompt_tokens > tokens)):
+        if output_tokens and rates.output is None:
+            return None
+        total = prompt_tokens * _dearest_input(rates) + output_tokens * _dearest_output(rates)
+        most = max(most, total)
+    return -(-most // _MILLION)
+
+
+def dearest(prices: Iterable[Price | None], prompt_tokens: int, output_tokens: int) -> int | None:
+    """The largest `bound` among the prices that may apply; unknown ones are passed over.
+
+    None where none is known: such a call has no bound.
+    """
+    bounds = [bound(price, prompt_tokens, output_tokens) for price in prices if price is not None]
+    return max((each for each in bounds if each is not None), default=None)
+
+
+def _prompt(usage: Usage, rates: Rates) -> tuple[tuple[int, int | None], ...]:
+    prompt = usage.prompt_tokens
+    cached = min(usage.cached_tokens, prompt)
+    written = min(usage.cache_write_tokens, prompt - cached)
+    fresh = prompt - cached - written
+    audio = min(usage.audio_prompt_tokens, fresh)
+    audio_cached = min(usage.audio_prompt_tokens - audio, cached)
+    return (
+        (fresh - audio, rates.input),
+        (audio, rates.audio_input),
+        (cached - audio_cached, rates.cached_input),
+        (audio_cached, rates.audio_cached_input),
+        (written, rates.cache_write),
+    )
+
+
+def _completion(usage: Usage, rates: Rates) -> tuple[tuple[int, int | None], ...]:
+    completion = usage.completion_tokens
+    audio = min(usage.audio_completion_tokens, completion)
+    reasoning = min(usage.reasoning_tokens, completion - audio)
+    return (
+        (completion - audio - reasoning, rates.output),
+        (reasoning, rates.reasoning),
+        (audio, rates.audio_output),
+    )
+
+
+def _dearest_input(rates: Rates) -> int:
+    audio = max(rates.audio_input or 0, rates.audio_cached_input or 0)
+    return max(rates.input, rates.cached_input, rates.cache_write, audio)
+
+
+def _dearest_output(rates: Rates) -> int:
+    return max(rates.output or 0, rates.reasoning or 0, rates.audio_output or 0)
