@@ -44,6 +44,8 @@ def usage_of(document: Mapping[str, Any]) -> Usage | None:
         cached_tokens=min(cached or 0, prompt),
         cache_write_tokens=min(_count(prompt_details.get("cache_write_tokens")) or 0, prompt),
         reasoning_tokens=min(_count(completion_details.get("reasoning_tokens")) or 0, completion),
+        audio_prompt_tokens=min(_count(prompt_details.get("audio_tokens")) or 0, prompt),
+        audio_completion_tokens=min(_count(completion_details.get("audio_tokens")) or 0, completion),
     )
 
 
