@@ -22,6 +22,8 @@ MAX_NANOUSD = 9_000_000 * 10**9
 LEASE_MS = 30_000
 """How long a reservation and a count of calls live unless their process renews them."""
 
+_SEPARATOR = "\x1f"
+
 Period = Literal["day", "month", "total"]
 Reason = Literal["requests", "tokens", "concurrency", "budget", "credit"]
 State = Literal["exact", "estimated", "released", "orphaned", "withdrawn"]
@@ -95,7 +97,7 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     """The call may run. Figures are those after this call; None where there is no such limit.
 
     Args:
-        at_ms: when it was admitted; the day and month that its cost counts to.
+        at_ms: when it was admitted: the hour, day and month that its cost counts to.
         rpm: requests a minute.
         tpm: tokens a minute.
         in_use: calls of this key at once, this one included.
@@ -176,6 +178,19 @@ class Dimensions(msgspec.Struct, frozen=True):
     release: str = ""
     team: str = ""
 
+    def joined(self) -> str:
+        """How the counters name them: joined by U+001F, which therefore is none of their letters."""
+        values = (self.key, self.alias, self.model, self.upstream, self.release, self.team)
+        text = _SEPARATOR.join(values)
+        if text.count(_SEPARATOR) == len(values) - 1:
+            return text
+        return _SEPARATOR.join(value.replace(_SEPARATOR, " ") for value in values)
+
+    @classmethod
+    def split(cls, text: str) -> Dimensions:
+        """What `joined` made."""
+        return cls(*text.split(_SEPARATOR))
+
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """The one end of an admitted call. Complete in itself: the reservation may be lost.
@@ -205,6 +220,16 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     has_credit: bool = False
     was_reserved: bool = True
     only_if_reserved: bool = False
+
+
+class Counted(msgspec.Struct, frozen=True, kw_only=True):
+    """What a record was counted as that a correction has replaced."""
+
+    state: State
+    admitted_ms: int
+    has_credit: bool
+    counters: Counters
+    dimensions: Dimensions
 
 
 class OpenReservation(msgspec.Struct, frozen=True, kw_only=True):

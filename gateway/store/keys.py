@@ -42,17 +42,18 @@ def alias_revisions(name: str) -> str:
 def key_limits(key_id: str) -> str:
     """Hash: the buckets of a virtual key, and its calls at once by process.
 
-    `rpm rpm_at tpm tpm_at`: level in 1/60000 of a request or token, and the ms it holds for. `open`: calls at
-    once; of it `n:<process>` calls of one process, `s:<process>` since when, `e:<process>` until when they
-    count; `check_at`: none of them ends before. Expires when the buckets are empty and no call is open.
+    `rpm`, `tpm`: levels in 1/60000 of a request or token; `rpm_at`, `tpm_at`: the ms they hold for; `rpm_of`,
+    `tpm_of`: the limits they hold under. `open`: calls at once; of it `n:<process>` calls of one process,
+    `e:<process>` until when they count, `s:<process>` since when it is counted; `check_at`: no count ends
+    before. Expires when the buckets are empty and no call is open.
     """
     return f"{{s{key_id[:2]}}}:lim:{key_id}"
 
 
 def key_account(key_id: str) -> str:
-    """Hash: money of a virtual key, all in nano-dollars; it lives as long as the key.
+    """Hash: money of a virtual key, in nano-dollars; it lives as long as the key.
 
-    `cost`: of all its calls; `held`: bounds of its open calls; `granted`, `spent`: prepaid credit.
+    `cost_nanousd`: of all its calls; `held`: bounds of its open calls; `granted`, `spent`: prepaid credit.
     """
     return f"{{s{key_id[:2]}}}:acct:{key_id}"
 
@@ -60,14 +61,18 @@ def key_account(key_id: str) -> str:
 def key_period(key_id: str, period: str) -> str:
     """Hash: what a virtual key used in a day (`yyyymmdd`) or month (`yyyymm`), UTC.
 
-    `requests prompt_tokens completion_tokens cost_nanousd`, and `held`: bounds of the calls that were admitted
-    in it and are open. A day's expires after 4 days, a month's after 64.
+    `requests`, `prompt_tokens`, `completion_tokens`, `cost_nanousd`, and `held`: bounds of the calls that
+    were admitted in it and are open. A day's expires after 4 days, a month's after 64.
     """
-    return f"{{s{key_id[:2]}}}:acct:{key_id}:{period}"
+    return f"{key_account(key_id)}:{period}"
 
 
 def reservations(shard: str) -> str:
-    """Hash: request id -> open reservation. Each entry goes with its settlement."""
+    """Hash: request id -> open reservation. Each goes with its settlement.
+
+    `admitted_ms process since tokens held bound credit key basis`: `since` as in `key_limits`, `held` the
+    nano-dollars it holds, `bound` the most it may cost ("-" where unknown).
+    """
     return f"{{s{shard}}}:res"
 
 
@@ -77,14 +82,22 @@ def leases(shard: str) -> str:
 
 
 def mark(shard: str, request_id: str) -> str:
-    """String, 24 h: the state a request was settled in, with what a later correction must take back."""
+    """String, 24 h: the state a call was settled in, when it was admitted, and what it was counted as.
+
+    `state admitted_ms`, and where a later record may correct it ` credit|counters|dimensions`.
+    """
     return f"{{s{shard}}}:mark:{request_id}"
+
+
+def grant_mark(shard: str, grant_id: str) -> str:
+    """String, 24 h: the nano-dollars of one grant of credit."""
+    return f"{{s{shard}}}:grant:{grant_id}"
 
 
 def ledger(shard: str) -> str:
     """Stream of settled records; the sweeper trims it to `ledger.retention_days`.
 
-    `t`: "event" or "correction"; `r`: the record, JSON; `was`: what a correction replaces.
+    `t`: "event" or "correction"; `r`: the record, JSON; `was`: the mark of what a correction replaces.
     """
     return f"{{s{shard}}}:ledger"
 
@@ -100,6 +113,11 @@ def usage_of_day(shard: str, day: str) -> str:
 def usage_of_hour(shard: str, hour: str) -> str:
     """Hash of usage counters of a UTC hour, `yyyymmddhh`, fields as of a day; expires after 400 days."""
     return f"{{s{shard}}}:use:h:{hour}"
+
+
+def repair(shard: str) -> str:
+    """String: token of the audit that sets the usage counters of the shard right now; expires after 10 s."""
+    return f"{{s{shard}}}:repair"
 
 
 PROCESSES = "processes"

@@ -1,0 +1,253 @@
+"""What the scripts of the accounts are told, and what their replies mean. Pure: nothing is sent here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from gateway.limits.bucket import Bucket, wait_ms, window
+from gateway.limits.values import (
+    MAX_NANOUSD,
+    STALE,
+    UNLIMITED,
+    AccountView,
+    Admission,
+    Admitted,
+    Bounds,
+    Counted,
+    Counters,
+    Dimensions,
+    OpenReservation,
+    Reason,
+    Refused,
+    Settlement,
+    SettlementResult,
+    State,
+    UsageFigures,
+    Verdict,
+    Window,
+)
+from gateway.store import keys
+from gateway.store.client import pairs
+
+Call = tuple[Sequence[str], Sequence[str | bytes | int]]
+"""Keys and arguments of a script."""
+
+CONCURRENCY_RETRY_MS = 1000
+"""When to try again after too many calls at once: nobody knows when one ends, and callers count seconds."""
+
+_REASONS: tuple[Reason, ...] = ("requests", "tokens", "concurrency", "budget", "credit")
+_RESULTS: tuple[SettlementResult, ...] = ("absent", "stored", "duplicate", "corrected")
+_STALE, _ADMITTED = 0, 1
+
+
+def admit_call(admission: Admission) -> Call:
+    """What `admit.lua` is told. Raises `ValueError` where money must be held and no bound is known."""
+    key_id, bounds, budget, bound = (
+        admission.key_id,
+        admission.bounds,
+        admission.budget,
+        admission.bound_nanousd,
+    )
+    if bound is None and (budget is not None or admission.has_credit):
+        raise ValueError("a call that is paid from a budget or credit needs a bound of its cost")
+    shard = key_id[:2]
+    return (
+        (
+            keys.key_record(key_id),
+            keys.key_limits(key_id),
+            keys.key_account(key_id),
+            keys.reservations(shard),
+            keys.leases(shard),
+            keys.mark(shard, admission.request_id),
+        ),
+        (
+            admission.request_id,
+            admission.revision,
+            admission.process,
+            key_id,
+            _limit(bounds.rpm),
+            _limit(bounds.tpm),
+            _limit(bounds.concurrency),
+            _tokens(admission.tokens),
+            "-" if bound is None else min(bound, MAX_NANOUSD),
+            "" if budget is None else budget.period,
+            "" if budget is None else budget.limit_nanousd,
+            int(admission.has_credit),
+            admission.basis,
+        ),
+    )
+
+
+def verdict(reply: list[int], admission: Admission) -> Verdict:
+    """What `admit.lua` answered."""
+    code = reply[0]
+    if code == _STALE:
+        return STALE
+    _, at_ms, rpm_level, tpm_level, in_use, budget_left, credit_left = reply
+    bounds, budget = admission.bounds, admission.budget
+    rpm, tpm = _window(rpm_level, bounds.rpm), _window(tpm_level, bounds.tpm)
+    if code == _ADMITTED:
+        return Admitted(
+            at_ms=at_ms,
+            rpm=rpm,
+            tpm=tpm,
+            in_use=in_use,
+            budget_nanousd=None if budget is None else budget_left,
+            credit_nanousd=credit_left if admission.has_credit else None,
+        )
+    reason = _REASONS[code - 2]
+    limit, remaining, asked, retry_after_ms = 0, 0, admission.bound_nanousd or 0, None
+    if reason == "requests" and rpm is not None:
+        limit, remaining, asked = rpm.limit, rpm.remaining, 1
+        retry_after_ms = wait_ms(rpm_level, 1, rpm.limit)
+    elif reason == "tokens" and tpm is not None:
+        limit, remaining, asked = tpm.limit, tpm.remaining, admission.tokens
+        retry_after_ms = wait_ms(tpm_level, asked, tpm.limit)
+    elif reason == "concurrency" and bounds.concurrency is not None:
+        limit, remaining, asked = bounds.concurrency, max(0, bounds.concurrency - in_use), 1
+        retry_after_ms = CONCURRENCY_RETRY_MS if limit else None
+    elif reason == "budget" and budget is not None:
+        limit, remaining = budget.limit_nanousd, max(0, budget_left)
+    else:
+        remaining = max(0, credit_left)
+    return Refused(
+        reason=reason,
+        limit=limit,
+        remaining=remaining,
+        asked=asked,
+        retry_after_ms=retry_after_ms,
+        at_ms=at_ms,
+        rpm=rpm,
+        tpm=tpm,
+    )
+
+
+def settle_call(settlement: Settlement) -> Call:
+    """What `settle.lua` is told."""
+    key_id, counters = settlement.key_id, settlement.counters
+    shard = key_id[:2]
+    return (
+        (
+            keys.key_limits(key_id),
+            keys.key_account(key_id),
+            keys.reservations(shard),
+            keys.leases(shard),
+            keys.mark(shard, settlement.request_id),
+            keys.ledger(shard),
+        ),
+        (
+            settlement.request_id,
+            settlement.state,
+            settlement.record,
+            settlement.admitted_ms,
+            _tokens(settlement.tokens_actual),
+            _limit(settlement.tpm),
+            int(settlement.has_credit),
+            int(settlement.was_reserved),
+            int(settlement.only_if_reserved),
+            settlement.dimensions.joined(),
+            _count(counters.requests),
+            _count(counters.errors),
+            _count(counters.cache_hits),
+            _count(counters.prompt_tokens),
+            _count(counters.cached_tokens),
+            _count(counters.completion_tokens),
+            _count(counters.reasoning_tokens),
+            _count(counters.cost_nanousd),
+            _count(counters.saved_nanousd),
+            _count(counters.unpriced_requests),
+        ),
+    )
+
+
+def settlement_result(reply: int) -> SettlementResult:
+    """What `settle.lua` answered."""
+    return _RESULTS[reply]
+
+
+def counted(was: bytes) -> Counted:
+    """The field `was` of a correction in the ledger: what the record before it was counted as."""
+    head, counters, dimensions = was.decode().split("|", 2)
+    state, admitted_ms, has_credit = head.split(" ")
+    return Counted(
+        state=cast("State", state),
+        admitted_ms=int(admitted_ms),
+        has_credit=has_credit == "1",
+        counters=Counters(*map(int, counters.split(" "))),
+        dimensions=Dimensions.split(dimensions),
+    )
+
+
+def open_reservation(request_id: bytes, entry: bytes) -> OpenReservation:
+    """A reservation as `admit.lua` wrote it."""
+    admitted_ms, process, _, tokens, _, bound, has_credit, key_id, basis = entry.split(b" ", 8)
+    return OpenReservation(
+        request_id=request_id.decode(),
+        key_id=key_id.decode(),
+        process=process.decode(),
+        admitted_ms=int(admitted_ms),
+        tokens=int(tokens),
+        bound_nanousd=None if bound == b"-" else int(bound),
+        has_credit=has_credit == b"1",
+        basis=basis,
+    )
+
+
+def account_view(
+    reply: tuple[int, list[bytes], list[bytes], list[bytes], list[bytes]], bounds: Bounds
+) -> AccountView:
+    """What `account.lua` answered."""
+    now_ms, *hashes = reply
+    limits, money, day, month = map(pairs, hashes)
+    granted = _number(money, b"granted") if b"granted" in money else None
+    held = _number(money, b"held")
+    return AccountView(
+        at_ms=now_ms,
+        rpm=_window_now(limits, b"rpm", bounds.rpm, now_ms),
+        tpm=_window_now(limits, b"tpm", bounds.tpm, now_ms),
+        in_use=sum(
+            int(calls)
+            for field, calls in limits.items()
+            if field.startswith(b"n:") and _number(limits, b"e:" + field[2:]) > now_ms
+        ),
+        day=_figures(day),
+        month=_figures(month),
+        total_cost_nanousd=_number(money, b"cost_nanousd"),
+        held_nanousd={"day": _number(day, b"held"), "month": _number(month, b"held"), "total": held},
+        granted_nanousd=granted,
+        credit_nanousd=None if granted is None else granted - _number(money, b"spent") - held,
+    )
+
+
+def _limit(limit: int | None) -> int | str:
+    return "" if limit is None or limit >= UNLIMITED else limit
+
+
+def _tokens(tokens: int) -> int:
+    return min(max(0, tokens), UNLIMITED)
+
+
+def _count(counter: int) -> int:
+    """A counter the script can add: an upstream may report anything, and half a settlement must not fail."""
+    return min(max(0, counter), MAX_NANOUSD)
+
+
+def _window(level: int, limit: int | None) -> Window | None:
+    return None if limit is None or limit >= UNLIMITED else window(level, limit)
+
+
+def _window_now(limits: dict[bytes, bytes], name: bytes, limit: int | None, now_ms: int) -> Window | None:
+    level = 0
+    if limit and name in limits:
+        kept = Bucket(int(limits[name]), int(limits[name + b"_at"]), int(limits[name + b"_of"]))
+        level = kept.level_at(now_ms, limit)
+    return _window(level, limit)
+
+
+def _figures(of_period: dict[bytes, bytes]) -> UsageFigures:
+    return UsageFigures(*(_number(of_period, name.encode()) for name in UsageFigures.__struct_fields__))
+
+
+def _number(hashed: dict[bytes, bytes], field: bytes) -> int:
+    return int(hashed.get(field, 0))
