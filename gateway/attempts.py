@@ -21,9 +21,8 @@ from gateway.domain.errors import (
 )
 from gateway.domain.facts import Facts
 from gateway.domain.plan import Attempt, Plan, Target
-from gateway.domain.usage import Usage
 from gateway.relay.pump import Pump
-from gateway.relay.reply import read_reply
+from gateway.relay.reply import Reply, read_reply
 from gateway.relay.stream import Stream
 from gateway.routing.health import Health
 from gateway.routing.planner import MAX_ATTEMPTS
@@ -33,20 +32,32 @@ from gateway.telemetry.metrics import ATTEMPTS
 from gateway.upstream.classify import refusal
 from gateway.upstream.port import Timeouts, UpstreamResponse
 
+COMMITTED = "committed"
 _MAX_ERROR_BYTES = 64 * 1024
 _NEXT_CREDENTIAL = frozenset({FailureClass.CREDENTIAL, FailureClass.RATE_LIMITED})
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """An attempt that committed: a whole JSON reply, or a stream past its commit point."""
+    """An attempt that committed: a whole JSON reply, or a stream past its commit point.
+
+    `idle_s` bounds the upstream's silence; `deadline`, a reading of the clock, the whole call.
+    """
 
     upstream: str
     response: UpstreamResponse
-    timeouts: Timeouts
-    body: bytes = b""
-    usage: Usage | None = None
+    idle_s: float
+    deadline: float
+    reply: Reply | None = None
     pump: Pump | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An admitted call: what may serve it, and the cap on output tokens where its caller names none."""
+
+    target: Target
+    cap: int | None
 
 
 class Attempts:
@@ -71,7 +82,13 @@ class Attempts:
         self._clock = clock
 
     async def run(
-        self, call: Call, target: Target, plan: Plan, options: CallOptions, snapshot: Snapshot, facts: Facts
+        self,
+        call: Call,
+        held: Held,
+        plan: Plan,
+        options: CallOptions,
+        snapshot: Snapshot,
+        facts: Facts,
     ) -> Served:
         """Try in order. Each attempt leaves its traces in `facts`.
 
@@ -80,14 +97,15 @@ class Attempts:
             ModelNotFound, AllRateLimited, UpstreamTimedOut, UpstreamsFailed, NoUpstream: nobody served.
         """
         failures: list[AttemptFailed] = []
-        deadline = None if options.timeout_s is None else facts.started_at + options.timeout_s
+        target = held.target
+        limit_s = options.timeout_s
         facts.fallback = plan.first_skipped.value if plan.first_skipped else "none"
         for attempt in plan.attempts:
             for credential in attempt.credentials:
                 if len(failures) >= MAX_ATTEMPTS:
                     raise _conclusion(failures, target, plan)
                 try:
-                    return await self._attempt(call, target, attempt, credential, deadline, snapshot, facts)
+                    return await self._attempt(call, held, attempt, credential, limit_s, snapshot, facts)
                 except AttemptFailed as failure:
                     failures.append(failure)
                     self._learn(attempt, credential, failure)
@@ -107,10 +125,10 @@ class Attempts:
     async def _attempt(
         self,
         call: Call,
-        target: Target,
+        held: Held,
         attempt: Attempt,
         credential: int,
-        deadline: float | None,
+        limit_s: float | None,
         snapshot: Snapshot,
         facts: Facts,
     ) -> Served:
@@ -120,15 +138,19 @@ class Attempts:
         facts.upstream = candidate.upstream
         facts.model = candidate.model
         facts.shutdown_date = candidate.shutdown_date
-        body = body_for(call, target, candidate, stream_usage=client.stream_usage)
+        target = held.target
+        body = body_for(call, target, candidate, stream_usage=client.stream_usage, cap=held.cap)
         began = self._clock()
-        timeouts = _until(deadline, began, client.timeouts_for(target.timeouts))
+        timeouts = client.timeouts_for(target.timeouts)
+        total_s = timeouts.total_s if limit_s is None else min(limit_s, timeouts.total_s)
+        deadline = facts.started_at + total_s
+        timeouts = _until(deadline, began, timeouts)
         if self._health.in_flight(candidate.upstream) >= client.max_concurrency:
             raise AttemptFailed(
                 FailureClass.RATE_LIMITED, "The upstream has all the calls in flight it may have."
             )
         self._health.began(candidate.upstream)
-        committed = False
+        outcome = "client_left"
         try:
             response = await client.post(call.route.path, body, credential, timeouts)
             request_id = response.header(b"x-request-id")
@@ -137,15 +159,20 @@ class Attempts:
                 raise await _refused(response)
             self._health.accepted(candidate.upstream, credential)
             if call.stream:
-                served = await self._stream(call, candidate.upstream, response, timeouts, began)
+                served = await self._stream(call, candidate.upstream, response, timeouts, began, deadline)
             else:
-                served = await self._reply(candidate.upstream, response, timeouts, snapshot)
-            committed = True
-            self._counters.inc(ATTEMPTS, (candidate.upstream, "committed"))
+                served = await self._reply(candidate.upstream, response, timeouts, deadline, snapshot)
+        except AttemptFailed as failure:
+            outcome = failure.failure.value
+            raise
+        else:
+            outcome = COMMITTED
             return served
         finally:
             facts.upstream_s += self._clock() - began
-            if not committed:
+            facts.tried.append((candidate.upstream, candidate.model, outcome))
+            self._counters.inc(ATTEMPTS, (candidate.upstream, outcome))
+            if outcome is not COMMITTED:
                 self._health.ended(candidate.upstream)
 
     def release(self, served: Served) -> None:
@@ -153,7 +180,13 @@ class Attempts:
         self._health.ended(served.upstream)
 
     async def _stream(
-        self, call: Call, upstream: str, response: UpstreamResponse, timeouts: Timeouts, began: float
+        self,
+        call: Call,
+        upstream: str,
+        response: UpstreamResponse,
+        timeouts: Timeouts,
+        began: float,
+        deadline: float,
     ) -> Served:
         if _is_document(response):
             body = await response.read(_MAX_ERROR_BYTES)
@@ -162,22 +195,26 @@ class Attempts:
         stream = Stream(wants_usage=call.wants_usage, choices=call.choices)
         pump = Pump(response, stream, self._loop)
         await pump.committed(max(0.0, began + timeouts.first_token_s - self._clock()))
-        return Served(upstream, response, timeouts, pump=pump)
+        return Served(upstream, response, timeouts.idle_s, deadline, pump=pump)
 
     async def _reply(
-        self, upstream: str, response: UpstreamResponse, timeouts: Timeouts, snapshot: Snapshot
+        self,
+        upstream: str,
+        response: UpstreamResponse,
+        timeouts: Timeouts,
+        deadline: float,
+        snapshot: Snapshot,
     ) -> Served:
         try:
-            async with asyncio.timeout(timeouts.total_s):
+            async with asyncio.timeout(deadline - self._clock()):
                 body = await response.read(snapshot.settings.server.max_response_bytes)
         except TimeoutError:
             response.abort()
             raise AttemptFailed(FailureClass.TIMEOUT, "The upstream's answer took too long.") from None
-        return Served(upstream, response, timeouts, body=body, usage=read_reply(body))
+        return Served(upstream, response, timeouts.idle_s, deadline, reply=read_reply(body))
 
     def _learn(self, attempt: Attempt, credential: int, failure: AttemptFailed) -> None:
         candidate = attempt.candidate
-        self._counters.inc(ATTEMPTS, (candidate.upstream, failure.failure.value))
         if failure.failure is FailureClass.CREDENTIAL and failure.status in (401, 403):
             self._health.set_aside(candidate.upstream, credential, self._clock())
 
@@ -187,19 +224,18 @@ def failure_of(failures: list[AttemptFailed]) -> FailureClass:
     return failures[-1].failure
 
 
-def _until(deadline: float | None, now: float, timeouts: Timeouts) -> Timeouts:
-    """Timeouts that end at the caller's own deadline, where it has one."""
-    if deadline is None:
-        return timeouts
+def _until(deadline: float, now: float, timeouts: Timeouts) -> Timeouts:
+    """Timeouts that end at the call's deadline."""
     left = deadline - now
     if left <= 0:
         raise AttemptFailed(FailureClass.TIMEOUT, "The call's own time limit is over.")
+    if left >= max(timeouts.connect_s, timeouts.first_token_s, timeouts.idle_s):
+        return timeouts
     return replace(
         timeouts,
         connect_s=min(timeouts.connect_s, left),
         first_token_s=min(timeouts.first_token_s, left),
         idle_s=min(timeouts.idle_s, left),
-        total_s=min(timeouts.total_s, left),
     )
 
 

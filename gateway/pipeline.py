@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, Self
 
-from gateway.attempts import Attempts, Served
+from gateway.attempts import Attempts, Held, Served
 from gateway.domain.call import Call, CallOptions
-from gateway.domain.errors import Draining, PinNotAllowed, StreamBroken
+from gateway.domain.errors import Draining, GatewayError, PinNotAllowed, StreamBroken
 from gateway.domain.facts import Facts
 from gateway.domain.plan import Plan, Target
 from gateway.domain.principal import Principal
 from gateway.relay.pump import Drain, Limits, Pump
+from gateway.relay.reply import Reply
 from gateway.routing.health import Health
 from gateway.routing.planner import plan
 from gateway.snapshot import Snapshot, Snapshots
@@ -78,6 +79,7 @@ class CallService:
         self._clock = clock
         self._draw = draw
         self._streams: set[Pump] = set()
+        self._unanswered: set[_Unanswered] = set()
         self.is_refusing = False
 
     async def handle(
@@ -86,17 +88,15 @@ class CallService:
         """Serve one call. Refusals, and failures before the commit point, are raised."""
         snapshot = self._snapshots.current
         target = self._resolve(call, principal, snapshot, facts)
-        self._admit(options, principal, snapshot)
-        decision = self._plan(target, options)
-        with _CancelledIfClientLeaves(caller):
-            served = await self._attempts.run(call, target, decision, options, snapshot, facts)
-        try:
-            if served.pump is None:
-                self._reply(served, caller, facts)
-            else:
-                await self._relay(served, served.pump, snapshot, caller, facts)
-        finally:
-            self._attempts.release(served)
+        self._check(options, principal, snapshot)
+        with _Unanswered(caller, self._unanswered) as unanswered:
+            decision = self._plan(target, options)
+            served = await self._attempts.run(call, Held(target, None), decision, options, snapshot, facts)
+            unanswered.over()
+            try:
+                await self._answer(served, snapshot, caller, facts)
+            finally:
+                self._attempts.release(served)
 
     def _resolve(self, call: Call, principal: Principal, snapshot: Snapshot, facts: Facts) -> Target:
         facts.requested = call.model
@@ -106,62 +106,94 @@ class CallService:
         facts.release = target.release
         return target
 
-    def _admit(self, options: CallOptions, principal: Principal, snapshot: Snapshot) -> None:
+    def _check(self, options: CallOptions, principal: Principal, snapshot: Snapshot) -> None:
         if options.pin is not None:
             if not principal.may_pin:
                 raise PinNotAllowed("This key may not choose its upstream (x-tunegate-upstream).")
             if options.pin not in snapshot.clients:
                 raise PinNotAllowed("x-tunegate-upstream names no upstream of this gateway.")
         if self.is_refusing:
-            raise Draining("This gateway is shutting down; try again, another one will serve you.")
+            raise Draining(_DRAINING)
 
     def _plan(self, target: Target, options: CallOptions) -> Plan:
         decision = plan(target.candidates, self._health, self._clock(), self._draw(), options.pin)
         return decision if options.fallback else decision.first_only()
 
-    def _reply(self, served: Served, caller: Caller, facts: Facts) -> None:
-        facts.usage = served.usage
-        caller.reply(served.body, served.response)
+    async def _answer(self, served: Served, snapshot: Snapshot, caller: Caller, facts: Facts) -> None:
+        if served.pump is not None:
+            await self._relay(served, served.pump, snapshot, caller, facts)
+        elif served.reply is not None:
+            self._reply(served, served.reply, caller, facts)
+
+    def _reply(self, served: Served, reply: Reply, caller: Caller, facts: Facts) -> None:
+        facts.usage, facts.service_tier = reply.usage, reply.service_tier
+        caller.reply(reply.body, served.response)
 
     async def _relay(
         self, served: Served, pump: Pump, snapshot: Snapshot, caller: Caller, facts: Facts
     ) -> None:
         facts.first_token_at = self._clock()
-        timeouts = served.timeouts
-        limits = Limits(timeouts.idle_s, snapshot.settings.server.keepalive_comment_s)
+        limits = Limits(served.idle_s, snapshot.settings.server.keepalive_comment_s)
         drain = caller.start_stream(pump, served.response)
         self._streams.add(pump)
         try:
-            pump.connect(drain, limits, facts.started_at + timeouts.total_s)
+            pump.connect(drain, limits, served.deadline)
             ending = await pump.ended()
         finally:
             self._streams.discard(pump)
-        facts.usage = ending.usage
+        facts.usage, facts.service_tier = ending.usage, ending.service_tier
         facts.error_type = ending.error.code if ending.error else None
         caller.finish_stream(ending.error)
 
-    def stop_streams(self) -> None:
-        """End every running stream with `gateway_draining`: the drain's deadline has come."""
+    def stop_calls(self) -> None:
+        """End everything with `gateway_draining`: the drain's deadline has come."""
         for pump in list(self._streams):
             pump.stop(StreamBroken("gateway_draining", "The gateway is shutting down."))
+        for unanswered in list(self._unanswered):
+            unanswered.interrupt(Draining(_DRAINING))
 
 
-class _CancelledIfClientLeaves:
-    """While nothing was sent, a client that leaves ends the whole call, and with it the upstream's."""
+class _Unanswered:
+    """A call of which nothing was sent yet: it can still be given up as a whole, and its upstream with it.
 
-    def __init__(self, caller: Caller) -> None:
+    It is when its client leaves, and when the process must.
+    """
+
+    def __init__(self, caller: Caller, others: set[_Unanswered]) -> None:
         self._caller = caller
+        self._others = others
         self._task = asyncio.current_task()
+        self._instead: GatewayError | None = None
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
+        self._others.add(self)
         self._caller.watch(self)
         if self._caller.is_gone:
             self.client_gone()
+        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._caller.watch(None)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._task is not None and self._instead is not None and kind is asyncio.CancelledError:
+            self._task.uncancel()
+            self.over()
+            raise self._instead
+        self.over()
+
+    def over(self) -> None:
+        """Something is about to be sent: whoever sends it watches the client from now on."""
+        if self._task is not None:
+            self._task = None
+            self._others.discard(self)
+            self._caller.watch(None)
+
+    def interrupt(self, instead: GatewayError) -> None:
+        """Give the call up; its caller is told `instead`."""
+        if self._task is not None and self._instead is None:
+            self._instead = instead
+            self._task.cancel()
 
     def client_gone(self) -> None:
+        """Give the call up; nobody is there to be told."""
         if self._task is not None:
             self._task.cancel()
 
@@ -170,3 +202,6 @@ class _CancelledIfClientLeaves:
 
     def resume(self) -> None:
         """Nothing is flowing yet."""
+
+
+_DRAINING = "This gateway is shutting down; try again, another one will serve you."

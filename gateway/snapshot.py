@@ -9,6 +9,8 @@ from typing import Any
 
 from gateway.catalog import Catalogue, StoredAlias, build
 from gateway.config.models import Settings
+from gateway.limits.values import Bounds
+from gateway.pricing.book import PriceBook
 from gateway.upstream.client import UpstreamClient, make_client
 from gateway.upstream.port import Transport
 
@@ -20,6 +22,9 @@ class Snapshot:
     settings: Settings
     catalogue: Catalogue
     clients: Mapping[str, UpstreamClient]
+    prices: PriceBook
+    default_bounds: Bounds
+    """Limits of keys that name none."""
     model_names: frozenset[str]
     """Model ids that someone configured or discovered: what metrics may name."""
 
@@ -37,6 +42,8 @@ def make_snapshot(
     return Snapshot(
         settings=settings,
         catalogue=catalogue,
+        prices=PriceBook(settings),
+        default_bounds=Bounds.of(settings.limits.default.model_dump(), Bounds()),
         model_names=frozenset(catalogue.listed_models()).union(
             candidate.model for target in targets for candidate in target.candidates
         ),

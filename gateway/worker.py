@@ -2,7 +2,7 @@
 
     SIGTERM  drain: not ready, accept for the grace period, then refuse new calls and finish the running ones
     SIGUSR2  replaced by another worker: accept no more, finish, leave
-    SIGINT   leave at once
+    SIGINT   the same as SIGTERM without the grace
 
 Started by `gateway.supervisor`; the control plane is another process and nothing of it is imported here.
 """
@@ -70,8 +70,8 @@ class WorkerProcess:
     async def _leave_after(self, finish: Callable[[], Awaitable[None]]) -> None:
         self._worker.readiness.is_draining = True
         await finish()
-        self._worker.service.stop_streams()
-        await asyncio.sleep(0)
+        self._worker.service.stop_calls()
+        await self._wait(self._is_idle, _LAST_S)
         self._server.should_exit = True
 
     async def _drain(self) -> None:
@@ -87,7 +87,7 @@ class WorkerProcess:
 
     async def _hurry(self) -> None:
         self._stop_accepting()
-        await self._wait(self._is_idle, _LAST_S)
+        await self._wait(self._is_idle, self._timeout_s)
 
     def _is_idle(self) -> bool:
         return self._worker.application.in_flight == 0

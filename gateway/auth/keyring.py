@@ -108,6 +108,18 @@ class Keyring:
             self._in_background(self._note_use(key_id, int(unix)))
         return entry.principal
 
+    async def reload(self, key_id: str) -> Principal:
+        """The principal as the store has it now: the one remembered has been changed.
+
+        Raises:
+            BadKey: it is gone, expired or revoked.
+            StoreUnavailable: the store is away.
+        """
+        entry = await self._read(key_id, None)
+        if entry is None or entry.record.status(self._wall_clock()) != "active":
+            raise BadKey(f"The API key {_masked(key_id)} is no longer valid.")
+        return entry.principal
+
     async def aclose(self) -> None:
         """Stop what runs in the background."""
         for task in self._tasks:

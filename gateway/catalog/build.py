@@ -106,6 +106,7 @@ class _TargetMaker:
             defaults=_raw_items(block.defaults),
             fallback_on=frozenset(str(failure) for failure in block.fallback_on),
             timeouts=block.timeouts.given if block.timeouts else None,
+            max_output_tokens=block.max_output_tokens,
         )
 
     def _chain(

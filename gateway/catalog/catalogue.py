@@ -148,7 +148,9 @@ class Catalogue:
             return self._raw_targets[model]
         homes = self.homes_for(model)
         target = None
-        if homes:
+        # One that takes any id does not know this one; while it is disabled, nobody does.
+        is_owned = parse_model_id(model).needs_owner
+        if any(is_owned or home.disabled is None or home.lists(model) for home in homes):
             target = Target(
                 name=model,
                 alias=None,

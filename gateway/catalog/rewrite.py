@@ -5,15 +5,18 @@ from __future__ import annotations
 from msgspec import Raw
 from msgspec.json import Decoder, Encoder
 
-from gateway.domain.call import Call
+from gateway.domain.call import CHAT, EMBEDDINGS, Call
 from gateway.domain.plan import Candidate, Rewrite, Target
 
 _encode = Encoder().encode
 _fields = Decoder(dict[str, Raw]).decode
+_CAPS = frozenset({"max_tokens", "max_completion_tokens"})
 _INCLUDE_USAGE = Raw(b'{"include_usage":true}')
 
 
-def body_for(call: Call, target: Target, candidate: Candidate, *, stream_usage: bool) -> bytes:
+def body_for(
+    call: Call, target: Target, candidate: Candidate, *, stream_usage: bool, cap: int | None = None
+) -> bytes:
     """The JSON body that asks `candidate` what the client asked of the alias.
 
     Order: defaults of the alias where the client is silent, the rewrite, the fields that choose an
@@ -24,10 +27,13 @@ def body_for(call: Call, target: Target, candidate: Candidate, *, stream_usage: 
         target: what the name means; its defaults hold whoever serves.
         candidate: who is asked.
         stream_usage: the upstream accepts `stream_options.include_usage`.
+        cap: on output tokens, filled in where the caller names none.
     """
     fields = dict(call.fields)
     for name, value in target.defaults:
         fields.setdefault(name, value)
+    if cap is not None and not _CAPS & fields.keys() and call.route is not EMBEDDINGS:
+        fields["max_completion_tokens" if call.route is CHAT else "max_tokens"] = Raw(str(cap).encode())
     if candidate.rewrite is not None:
         _apply(candidate.rewrite, fields)
     fields.update(candidate.adapter)

@@ -35,6 +35,7 @@ class Call:
         stream: the client wants server-sent events.
         wants_usage: the client asked for the usage chunk of a stream.
         choices: `n`, how many answers are asked for.
+        size: of the body, in bytes.
     """
 
     route: CallRoute
@@ -43,6 +44,7 @@ class Call:
     stream: bool = False
     wants_usage: bool = False
     choices: int = 1
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

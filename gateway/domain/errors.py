@@ -7,13 +7,14 @@
     │   ├── ModelNotFound  ModelNotAllowed  PinNotAllowed  NotAvailableYet
     │   └── UpstreamRejected      the upstream refused this very request (400, 404, 413, 422)
     ├── LimitError       a bound of the key
+    │   └── RateLimited  BudgetSpent
     ├── UpstreamError    an attempt, or all of them, failed
     │   ├── AttemptFailed         one attempt: carries a class of failure
     │   └── NoUpstream  UpstreamsFailed  AllRateLimited  UpstreamTimedOut
     └── InternalError    our own state forbids it
-        └── Draining  Overloaded  StoreUnavailable
+        └── Draining  Overloaded  StoreUnavailable  PriceUnknown
 
-Errors carry facts, not HTTP: `edge/errors.py` turns them into status, `type` and `code`.
+Errors carry facts, not HTTP: `edge/render.py` turns them into status, `type` and `code`.
 """
 
 from __future__ import annotations
@@ -120,6 +121,22 @@ class LimitError(GatewayError):
     """A bound of the key is reached."""
 
 
+class RateLimited(LimitError):
+    """A limit of the key is reached; `dimension` says which: "requests", "tokens" or "concurrency".
+
+    `retry_after_s` is None where waiting does not help.
+    """
+
+    def __init__(self, message: str, dimension: str, retry_after_s: float | None) -> None:
+        super().__init__(message)
+        self.dimension = dimension
+        self.retry_after_s = retry_after_s
+
+
+class BudgetSpent(LimitError):
+    """The key's budget or credit does not cover this call. Waiting does not help."""
+
+
 class UpstreamError(GatewayError):
     """An upstream did not serve."""
 
@@ -182,6 +199,10 @@ class Overloaded(InternalError):
 
 class StoreUnavailable(InternalError):
     """The store is away and the answer depends on it."""
+
+
+class PriceUnknown(InternalError):
+    """The key has a budget, and no target that may serve has a known price."""
 
 
 class StreamBroken(GatewayError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.domain.usage import Usage
 
@@ -18,6 +18,9 @@ class Facts:
         upstream_s: time spent waiting for upstreams until the answer's head left.
         fallback: "none", or why the first target did not serve.
         attempts: how many were made.
+        service_tier: the one that the upstream says it used.
+        rate_limits: headers that tell what is left of the key's limits.
+        tried: upstream, model and outcome of each attempt.
         error_type: from the closed list of `telemetry/metrics.py`; None while all is well.
     """
 
@@ -44,6 +47,10 @@ class Facts:
     status: int = 0
     error_type: str | None = None
     usage: Usage | None = None
+    service_tier: str | None = None
+    cost_nanousd: int | None = None
+    rate_limits: tuple[tuple[bytes, bytes], ...] = ()
+    tried: list[tuple[str, str, str]] = field(default_factory=list)
 
     @property
     def is_fallback(self) -> bool:

@@ -21,6 +21,7 @@ class Reason(StrEnum):
     CREDENTIAL_SET_ASIDE = "credential_set_aside"
     PINNED_ELSEWHERE = "pinned_elsewhere"
     NOT_ALLOWED = "not_allowed"
+    PRICE_UNKNOWN = "price_unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ class Target:
         defaults: body fields filled in where the client is silent.
         fallback_on: classes of failure that let the call move on.
         timeouts: overrides of the upstream's, in seconds, by their configured names.
+        max_output_tokens: cap on output where the caller names none.
     """
 
     name: str
@@ -113,3 +115,4 @@ class Target:
     defaults: tuple[tuple[str, Raw], ...] = ()
     fallback_on: frozenset[str] = frozenset()
     timeouts: Mapping[str, float] | None = None
+    max_output_tokens: int | None = None

@@ -79,7 +79,7 @@ class Principal:
         return self.aliases is None or alias in self.aliases
 
     def may_use_model(self, model: str) -> bool:
-        """True where the raw model id is open to this key: `aliases` alone refuses raw ids (contract §7)."""
+        """True where the raw model id is open to this key: `aliases` alone refuses raw ids."""
         if self.models is None:
             return self.aliases is None
         if self.models == "aliases-only":

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from gateway.domain.errors import StreamBroken
 from gateway.domain.facts import Facts
 from gateway.edge.exchange import Exchange, Reader
-from gateway.edge.headers import Answer, reply_headers
+from gateway.edge.headers import Answer, reply_headers, usd
 from gateway.edge.render import JSON, error_event
 
 _EVENT_STREAM = b"text/event-stream; charset=utf-8"
@@ -33,7 +33,10 @@ class Caller:
 
     def reply(self, body: bytes, answer: Answer) -> None:
         """Send a whole JSON reply."""
-        self._exchange.reply(200, reply_headers(self._facts, JSON, self._clock(), answer), body)
+        headers = reply_headers(self._facts, JSON, self._clock(), answer)
+        if self._facts.cost_nanousd is not None:
+            headers += ((b"x-tunegate-cost-usd", usd(self._facts.cost_nanousd)),)
+        self._exchange.reply(200, headers, body)
 
     def start_stream(self, reader: Reader, answer: Answer) -> Exchange:
         """Send the head of a stream; its events go to what is returned."""

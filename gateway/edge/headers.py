@@ -44,11 +44,18 @@ def reply_headers(facts: Facts, content_type: bytes, now: float, answer: Answer 
     if facts.fallback is not None:
         headers.append((b"x-tunegate-attempts", str(facts.attempts).encode()))
     headers.append((b"x-tunegate-overhead-ms", b"%.2f" % overhead_ms))
+    headers += facts.rate_limits
     if answer is not None:
         headers += [(name, sent) for name in _PASSED_ON if (sent := answer.header(name)) is not None]
     if content_type.startswith(b"text/event-stream"):
         headers += _STREAM_EXTRAS
     return tuple(headers)
+
+
+def usd(nanousd: int) -> bytes:
+    """An amount as a decimal string."""
+    whole, rest = divmod(nanousd, 10**9)
+    return (f"{whole}.{rest:09d}".rstrip("0").rstrip(".") if rest else str(whole)).encode()
 
 
 def _value(text: str) -> bytes:

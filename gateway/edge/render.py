@@ -60,6 +60,8 @@ _TABLE: dict[type[errors.GatewayError], _Row] = {
     errors.Draining: _Row(503, _SERVER, "gateway_draining"),
     errors.Overloaded: _Row(503, _SERVER, "gateway_overloaded"),
     errors.StoreUnavailable: _Row(503, _SERVER, "store_unavailable"),
+    errors.BudgetSpent: _Row(429, "insufficient_quota", "insufficient_quota"),
+    errors.PriceUnknown: _Row(503, _SERVER, "price_unknown"),
     errors.AllRateLimited: _Row(429, "requests", "rate_limit_exceeded"),
     errors.UpstreamTimedOut: _Row(504, _SERVER, "upstream_timeout"),
     errors.NoUpstream: _Row(503, _SERVER, "no_upstream"),
@@ -71,7 +73,10 @@ def render(error: errors.GatewayError) -> ErrorReply:
     """The reply for an error of ours."""
     if isinstance(error, errors.UpstreamRejected):
         return ErrorReply(error.status, error.body)
-    row = _TABLE[type(error)]
+    if isinstance(error, errors.RateLimited):
+        row = _Row(429, error.dimension, "rate_limit_exceeded")
+    else:
+        row = _TABLE[type(error)]
     body = {"message": str(error), "type": row.type, "param": error.param, "code": row.code}
     return ErrorReply(row.status, body, _headers(error))
 
@@ -99,10 +104,11 @@ def _headers(error: errors.GatewayError) -> tuple[tuple[bytes, bytes], ...]:
     wait_s: float | None = None
     if isinstance(error, errors.InternalError | errors.NoUpstream):
         wait_s = getattr(error, "retry_after_s", 1.0)
-    elif isinstance(error, errors.AllRateLimited):
+    elif isinstance(error, errors.AllRateLimited | errors.RateLimited):
         wait_s = error.retry_after_s
     if wait_s is None:
-        return ()
+        is_final = isinstance(error, errors.LimitError)  # SDKs retry every 429 unless they are told not to
+        return ((b"x-should-retry", b"false"),) if is_final else ()
     return (
         (b"retry-after", str(max(1, math.ceil(wait_s))).encode()),
         (b"retry-after-ms", str(max(1, math.ceil(wait_s * 1000))).encode()),

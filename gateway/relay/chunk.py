@@ -49,6 +49,12 @@ def usage_of(document: Mapping[str, Any]) -> Usage | None:
     )
 
 
+def service_tier_of(document: Mapping[str, Any]) -> str | None:
+    """The tier that the upstream says it used."""
+    tier = document.get("service_tier")
+    return tier if isinstance(tier, str) else None
+
+
 def error_of(document: Mapping[str, Any]) -> dict[str, Any] | None:
     """The error a document carries, in the official shape, or None.
 
@@ -99,6 +105,23 @@ def has_content(document: Mapping[str, Any]) -> bool:
         if isinstance(delta, dict) and any(value and key != "role" for key, value in delta.items()):
             return True
     return False
+
+
+def text_of(document: Mapping[str, Any]) -> str:
+    """All text a model wrote in a chunk or a reply: content, reasoning, refusals, its calls of tools."""
+    parts: list[str] = []
+    for choice in _choices(document):
+        said = choice.get("delta") or choice.get("message")
+        for holder in (choice, said if isinstance(said, dict) else {}):
+            parts += [value for name in _TEXTS if isinstance(value := holder.get(name), str)]
+            calls = holder.get("tool_calls")
+            for call in calls if isinstance(calls, list) else ():
+                function = _object(_object(call).get("function"))
+                parts += [v for name in ("name", "arguments") if isinstance(v := function.get(name), str)]
+    return "".join(parts)
+
+
+_TEXTS = ("text", "content", "refusal", "reasoning_content", "reasoning")
 
 
 def is_usage_only(document: Mapping[str, Any]) -> bool:

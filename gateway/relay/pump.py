@@ -58,6 +58,7 @@ class Ending:
     """
 
     usage: Usage | None
+    service_tier: str | None = None
     error: StreamBroken | None = None
     client_left: bool = False
 
@@ -134,6 +135,10 @@ class Pump:
             else:
                 self._source.abort()
 
+    def relayed_text(self) -> str:
+        """What the model wrote in what was relayed."""
+        return self._stream.relayed_text()
+
     def pause(self) -> None:
         """The client reads too slowly: read no more from the upstream."""
         if not self._client_left:
@@ -193,10 +198,10 @@ class Pump:
         else:
             self._complete()
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:  # noqa: ARG002  # it names hosts, which are not the caller's business
         """The upstream's connection broke."""
         self._body_over = True
-        self._break(StreamBroken("stream_truncated", f"The connection to the upstream broke: {error}"))
+        self._break(StreamBroken("stream_truncated", "The connection to the upstream broke."))
 
     def _deliver(self, out: bytes) -> None:
         if self._client is not None:
@@ -212,7 +217,7 @@ class Pump:
             self._break(StreamBroken("stream_truncated", "The upstream's stream was empty."))
             return
         if not self._end.done():
-            self._end.set_result(Ending(self._stream.usage, None, self._client_left))
+            self._end.set_result(self._ending(None))
 
     def _break(self, error: StreamBroken) -> None:
         """A failure: of the attempt before the commit point, of the stream after it."""
@@ -227,9 +232,11 @@ class Pump:
         if self._end.done():
             return
         complete_without_reader = self._client_left and self._stream.is_finished
-        self._end.set_result(
-            Ending(self._stream.usage, None if complete_without_reader else error, self._client_left)
-        )
+        self._end.set_result(self._ending(None if complete_without_reader else error))
+
+    def _ending(self, error: StreamBroken | None) -> Ending:
+        stream = self._stream
+        return Ending(stream.usage, stream.service_tier, error, self._client_left)
 
     # -- time
 

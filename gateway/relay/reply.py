@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from gateway.domain.errors import AttemptFailed, FailureClass
 from gateway.domain.usage import Usage
-from gateway.relay.chunk import error_of, load_object, usage_of
+from gateway.relay.chunk import error_of, load_object, text_of, usage_of
 
 _ABSENT = msgspec.Raw()
 
@@ -17,6 +18,7 @@ class _Reply(msgspec.Struct):
     """Only what the gateway reads; the rest is checked to be JSON and skipped."""
 
     usage: Any = None
+    service_tier: Any = None
     choices: msgspec.Raw = _ABSENT
     data: msgspec.Raw = _ABSENT
 
@@ -24,8 +26,21 @@ class _Reply(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Reply).decode
 
 
-def read_reply(body: bytes) -> Usage | None:
-    """Check a 200 reply and return its usage, None where it states none.
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A JSON reply. `usage` is None where it states none."""
+
+    body: bytes
+    usage: Usage | None
+    service_tier: str | None
+
+    def text(self) -> str:
+        """What the model wrote, for an estimate where no usage is stated."""
+        return text_of(load_object(self.body) or {})
+
+
+def read_reply(body: bytes) -> Reply:
+    """Check a 200 reply and read what the gateway needs of it.
 
     Raises:
         AttemptFailed: `bad_response`, for what is no JSON object or is an error despite its status.
@@ -41,4 +56,5 @@ def read_reply(body: bytes) -> Usage | None:
         if error is not None:
             detail = "The upstream answered 200 with an error inside."
             raise AttemptFailed(FailureClass.BAD_RESPONSE, detail, error=error)
-    return usage_of({"usage": reply.usage})
+    tier = reply.service_tier if isinstance(reply.service_tier, str) else None
+    return Reply(body, usage_of({"usage": reply.usage}), tier)

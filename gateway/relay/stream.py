@@ -14,11 +14,22 @@ import msgspec
 
 from gateway.domain.errors import StreamBroken
 from gateway.domain.usage import Usage
-from gateway.relay.chunk import error_of, finished_choices, has_content, is_usage_only, load_object, usage_of
+from gateway.relay.chunk import (
+    error_of,
+    finished_choices,
+    has_content,
+    is_usage_only,
+    load_object,
+    service_tier_of,
+    text_of,
+    usage_of,
+)
 from gateway.relay.sse import Event, SSEDecoder
 
 MAX_HELD_BYTES = 64 * 1024
 """What is held before the commit point."""
+
+_MAX_KEPT_BYTES = 64 * 1024
 
 
 class Stream:
@@ -38,10 +49,14 @@ class Stream:
         self.is_done = False
         self.broken: StreamBroken | None = None
         self.usage: Usage | None = None
+        self.service_tier: str | None = None
         self._wants_usage = wants_usage
         self._choices = choices
         self._finished: set[int] = set()
         self._decoder = SSEDecoder()
+        self._kept: list[bytes] = []
+        self._kept_bytes = 0
+        self._text: list[str] = []
         self._held: list[bytes] = []
         self._held_bytes = 0
 
@@ -53,6 +68,7 @@ class Stream:
     def feed(self, chunk: bytes) -> bytes:
         """Bytes that may leave now."""
         if self.is_committed and self._decoder.is_empty and not self._is_over and _is_plain_block(chunk):
+            self._keep(chunk)
             return chunk
         out = self._pass(self._decoder.feed(chunk))
         if self._decoder.is_overlong and not self._is_over:
@@ -87,10 +103,31 @@ class Stream:
             for clean, text in _cleaned(event):
                 if not self._is_over:
                     self._inspect(clean, text, out)
-        if self.is_committed:
-            self._held = []
-            return b"".join(out)
-        return b""
+        if not self.is_committed:
+            return b""
+        self._held = []
+        passed = b"".join(out)
+        self._keep(passed)
+        return passed
+
+    def relayed_text(self) -> str:
+        """What the model wrote in all that was returned, for an estimate where no usage is stated."""
+        self._read_kept()
+        return "".join(self._text)
+
+    def _keep(self, passed: bytes) -> None:
+        """Remember what left, as bytes: most streams end with a usage, and then nobody asks for the text."""
+        self._kept.append(passed)
+        self._kept_bytes += len(passed)
+        if self._kept_bytes > _MAX_KEPT_BYTES:
+            self._read_kept()
+
+    def _read_kept(self) -> None:
+        for event in SSEDecoder().feed(b"".join(self._kept)):
+            document = load_object(event.text)
+            if document is not None:
+                self._text.append(text_of(document))
+        self._kept, self._kept_bytes = [], 0
 
     def _inspect(self, clean: bytes, text: bytes, out: list[bytes]) -> None:
         """Read one event, already clean, and let it leave if it may."""
@@ -107,11 +144,13 @@ class Stream:
             return
         error = error_of(document)
         if error is not None:
-            self.broken = StreamBroken("upstream_error", error["message"])
+            # Its words stay here: nobody knows what an upstream quotes when it fails.
+            self.broken = StreamBroken("upstream_error", "The upstream reported an error inside the stream.")
             return
         self.usage = (
             usage_of(document) or self.usage
         )  # the last wins, never the sum: some send it in every chunk
+        self.service_tier = service_tier_of(document) or self.service_tier
         self._finished |= finished_choices(document)
         if is_usage_only(document) and not self._wants_usage:
             return

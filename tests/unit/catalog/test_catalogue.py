@@ -47,6 +47,16 @@ class TestNames:
         with pytest.raises(ModelNotFound, match="Did you mean `support`"):
             known.resolve("suport", ANYONE)
 
+    def test_a_disabled_upstream_that_takes_any_id_knows_none(self) -> None:
+        known = catalogue(
+            {"a": {"api_keys": [""], "owns": ["acme"]}, "b": {"api_keys": [""], "models": ["m"]}}
+        )
+
+        with pytest.raises(ModelNotFound):
+            known.resolve("suport", ANYONE)
+        assert known.resolve("m", ANYONE).candidates[0].skip is Reason.DISABLED
+        assert known.resolve(FT, ANYONE).candidates[0].skip is Reason.DISABLED
+
     def test_close_matches_do_not_tell_of_what_the_key_may_not_use(self) -> None:
         known = catalogue({"a": {"models": ["m"]}}, {"support": {"model": "m"}})
         other = Principal("00aaaaaaaaaa", "other", aliases=frozenset({"x"}))
