@@ -42,6 +42,7 @@ class TestFineTunes:
             "ft::acme::x",
             "ft:",
             "FT:gpt-4o-mini-2024-07-18:acme::x",
+            "FT:gpt-4-01234",  # genai-prices would take it for gpt-4
             "davinci:ft-personal-2023-05-23-20-00-00",
             "gpt-4.1-mini-2025-04-14.ft-b044a9d3cf9c4228b5d393567f693b83",
             "gpt-4o-mini-2024-07-18.ft-short",
