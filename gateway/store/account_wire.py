@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from gateway.limits.bucket import Bucket, wait_ms, window
+from gateway.limits.bucket import Bucket
 from gateway.limits.values import (
     MAX_NANOUSD,
     STALE,
     UNLIMITED,
     AccountView,
     Admission,
-    Admitted,
     Bounds,
     Counted,
     Counters,
     Dimensions,
     OpenReservation,
     Reason,
-    Refused,
     Settlement,
     SettlementResult,
     State,
@@ -27,14 +25,12 @@ from gateway.limits.values import (
     Verdict,
     Window,
 )
+from gateway.limits.verdict import Levels, admitted, refused, window_of
 from gateway.store import keys
 from gateway.store.client import pairs
 
 Call = tuple[Sequence[str], Sequence[str | bytes | int]]
 """Keys and arguments of a script."""
-
-CONCURRENCY_RETRY_MS = 1000
-"""When to try again after too many calls at once: nobody knows when one ends, and callers count seconds."""
 
 _REASONS: tuple[Reason, ...] = ("requests", "tokens", "concurrency", "budget", "credit")
 _RESULTS: tuple[SettlementResult, ...] = ("absent", "stored", "duplicate", "corrected")
@@ -84,43 +80,18 @@ def verdict(reply: list[int], admission: Admission) -> Verdict:
     code = reply[0]
     if code == _STALE:
         return STALE
-    _, at_ms, rpm_level, tpm_level, in_use, budget_left, credit_left = reply
-    bounds, budget = admission.bounds, admission.budget
-    rpm, tpm = _window(rpm_level, bounds.rpm), _window(tpm_level, bounds.tpm)
+    _, at_ms, rpm, tpm, in_use, budget_left, credit_left = reply
+    levels = Levels(at_ms, rpm, tpm, in_use)
     if code == _ADMITTED:
-        return Admitted(
-            at_ms=at_ms,
-            rpm=rpm,
-            tpm=tpm,
-            in_use=in_use,
-            budget_nanousd=None if budget is None else budget_left,
+        return admitted(
+            admission.bounds,
+            levels,
+            budget_nanousd=budget_left if admission.budget is not None else None,
             credit_nanousd=credit_left if admission.has_credit else None,
         )
     reason = _REASONS[code - 2]
-    limit, remaining, asked, retry_after_ms = 0, 0, admission.bound_nanousd or 0, None
-    if reason == "requests" and rpm is not None:
-        limit, remaining, asked = rpm.limit, rpm.remaining, 1
-        retry_after_ms = wait_ms(rpm_level, 1, rpm.limit)
-    elif reason == "tokens" and tpm is not None:
-        limit, remaining, asked = tpm.limit, tpm.remaining, admission.tokens
-        retry_after_ms = wait_ms(tpm_level, asked, tpm.limit)
-    elif reason == "concurrency" and bounds.concurrency is not None:
-        limit, remaining, asked = bounds.concurrency, max(0, bounds.concurrency - in_use), 1
-        retry_after_ms = CONCURRENCY_RETRY_MS if limit else None
-    elif reason == "budget" and budget is not None:
-        limit, remaining = budget.limit_nanousd, max(0, budget_left)
-    else:
-        remaining = max(0, credit_left)
-    return Refused(
-        reason=reason,
-        limit=limit,
-        remaining=remaining,
-        asked=asked,
-        retry_after_ms=retry_after_ms,
-        at_ms=at_ms,
-        rpm=rpm,
-        tpm=tpm,
-    )
+    left = budget_left if reason == "budget" else credit_left
+    return refused(reason, admission, admission.bounds, levels, left)
 
 
 def settle_call(settlement: Settlement) -> Call:
@@ -233,16 +204,12 @@ def _count(counter: int) -> int:
     return min(max(0, counter), MAX_NANOUSD)
 
 
-def _window(level: int, limit: int | None) -> Window | None:
-    return None if limit is None or limit >= UNLIMITED else window(level, limit)
-
-
 def _window_now(limits: dict[bytes, bytes], name: bytes, limit: int | None, now_ms: int) -> Window | None:
     level = 0
     if limit and name in limits:
         kept = Bucket(int(limits[name]), int(limits[name + b"_at"]), int(limits[name + b"_of"]))
         level = kept.level_at(now_ms, limit)
-    return _window(level, limit)
+    return window_of(limit, level)
 
 
 def _figures(of_period: dict[bytes, bytes]) -> UsageFigures:

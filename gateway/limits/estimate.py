@@ -1,0 +1,161 @@
+"""What a call may take at most, and what it likely takes: read from its body before anything is sent.
+
+Two figures are needed. Tokens a minute are taken by an estimate, which the settlement corrects. Money is held
+by a bound that the call cannot exceed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import msgspec
+from msgspec import Raw
+
+from gateway.domain.call import CHAT, COMPLETIONS, EMBEDDINGS, Call
+from gateway.domain.errors import InvalidRequest
+from gateway.limits.values import UNLIMITED
+
+BYTES_PER_TOKEN = 4
+"""Of English and of code. Other scripts have fewer characters a token, and more bytes a character."""
+
+MEDIA_TOKENS = 1000
+"""What a picture or a document in the body is taken for, as its bytes tell nothing: a picture of 1024 by 1024
+is 765 tokens at gpt-4o (OpenAI API, guide "Images and vision")."""
+
+_CAPS = {CHAT: ("max_tokens", "max_completion_tokens"), COMPLETIONS: ("max_tokens",), EMBEDDINGS: ()}
+_LEAST_CAP = {CHAT: 1, COMPLETIONS: 0}
+_MEDIA = b";base64,"
+_NULL = Raw(b"null")
+_WHOLE = re.compile(rb"-?[0-9]+")
+_NUMBER = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
+_items = msgspec.json.Decoder(list[Raw]).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What the body of a call says of its size.
+
+    Args:
+        prompt_bytes: of all that could be prompt, pictures and documents included.
+        media_bytes: of the pictures and documents among it.
+        media: how many these are.
+        answers: how many the model writes; 0 where the route has none.
+        cap: the most tokens that one answer may have by the caller's will; None where that is left open.
+    """
+
+    prompt_bytes: int
+    media_bytes: int
+    media: int
+    answers: int
+    cap: int | None
+
+    @property
+    def most_prompt_tokens(self) -> int:
+        """The most tokens that the text of the prompt has: none is shorter than a byte."""
+        return self.prompt_bytes
+
+    def most_output_tokens(self, default_cap: int | None, model_max: int | None) -> int | None:
+        """The most tokens that all answers have together; None where nothing bounds them.
+
+        Args:
+            default_cap: the alias's or the key's, for where the caller gives none.
+            model_max: the most that the model writes in one answer, where that is known.
+        """
+        if self.answers == 0:
+            return 0
+        caps = [cap for cap in (default_cap if self.cap is None else self.cap, model_max) if cap is not None]
+        return self.answers * min(caps) if caps else None
+
+    def likely_tokens(self, assumed_output_tokens: int, model_max: int | None = None) -> int:
+        """The estimate of prompt and answers together, for the tokens a minute.
+
+        Args:
+            assumed_output_tokens: of one answer, for where the caller gives no cap.
+            model_max: as above.
+        """
+        output = assumed_output_tokens if self.cap is None else self.cap
+        if model_max is not None:
+            output = min(output, model_max)
+        text = -(-(self.prompt_bytes - self.media_bytes) // BYTES_PER_TOKEN)
+        return text + self.media * MEDIA_TOKENS + self.answers * output
+
+
+def size_of(call: Call) -> Size:
+    """Read what the body of a call says of its size.
+
+    Null is as if absent. Where both caps of the chat route are given the larger one counts, as upstreams
+    differ in which one they obey.
+
+    Raises:
+        InvalidRequest: a number that the official API refuses too: below its minimum, or not whole.
+    """
+    fields = call.fields
+    caps = [_whole(fields, name, _LEAST_CAP[call.route]) for name in _CAPS[call.route]]
+    answers = 0
+    if call.route is not EMBEDDINGS:
+        answers = _whole(fields, "n", 1) or 1
+    if call.route is COMPLETIONS:
+        # The candidates that `best_of` drops are paid for too.
+        answers = max(answers, _whole(fields, "best_of", 1) or 1) * _prompts(fields.get("prompt", _NULL))
+    prompt_bytes = media_bytes = media = 0
+    for value in fields.values():
+        prompt_bytes += len(value)
+        if len(value) > len(_MEDIA):
+            count, size = _media_in(bytes(value))
+            media += count
+            media_bytes += size
+    return Size(
+        prompt_bytes=prompt_bytes,
+        media_bytes=media_bytes,
+        media=media,
+        answers=answers,
+        cap=max((cap for cap in caps if cap is not None), default=None),
+    )
+
+
+def _whole(fields: dict[str, Raw], name: str, least: int) -> int | None:
+    """A whole number, `UNLIMITED` at most; None where absent or null. As in JSON Schema, `5.0` is whole."""
+    raw = bytes(fields.get(name, _NULL))
+    if raw == b"null":
+        return None
+    if _WHOLE.fullmatch(raw) and len(raw) < len(str(UNLIMITED)):
+        value = float(int(raw))
+    elif _NUMBER.fullmatch(raw):
+        value = float(raw)
+    else:
+        raise InvalidRequest(f"Invalid type for '{name}': expected an integer.", name)
+    if value < least:
+        raise InvalidRequest(
+            f"Invalid '{name}': integer below minimum value. Expected a value >= {least}, "
+            f"but got {raw.decode()[:20]} instead.",
+            name,
+        )
+    if value >= UNLIMITED:
+        return UNLIMITED
+    if not value.is_integer():
+        raise InvalidRequest(
+            f"Invalid type for '{name}': expected an integer, but got a decimal number instead.", name
+        )
+    return int(value)
+
+
+def _prompts(prompt: Raw) -> int:
+    """How many prompts the completions route is given: a text, several, a list of tokens, or several."""
+    raw = bytes(prompt)
+    if not raw.startswith(b"["):
+        return 1
+    items = _items(raw)
+    return len(items) if items and bytes(items[0])[:1] in (b'"', b"[") else 1
+
+
+def _media_in(raw: bytes) -> tuple[int, int]:
+    """(how many, bytes) of the data URLs in a value."""
+    count = size = 0
+    start = raw.find(_MEDIA)
+    while start >= 0:
+        end = raw.find(b'"', start)
+        count += 1
+        size += end - start
+        start = raw.find(_MEDIA, end)
+    return count, size
