@@ -7,6 +7,7 @@ does, and `aclose` undoes it.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import time
 from collections.abc import Mapping
@@ -15,19 +16,27 @@ from typing import Any
 
 import structlog
 
+from gateway.accounting.desk import AccountDesk
 from gateway.attempts import Attempts
 from gateway.auth.keyring import Keyring
 from gateway.catalog import StoredAlias
 from gateway.config.loader import load
 from gateway.config.models import Settings
 from gateway.edge.app import DataPlane
+from gateway.edge.key_status import KeyStatus
 from gateway.edge.protocol import Bounds, RequestIds
+from gateway.edge.render import render
+from gateway.limits.local import LocalLimiter
 from gateway.link import State
+from gateway.metering.journal import Journal
+from gateway.metering.meter import Meter
+from gateway.metering.rejected import Rejected
 from gateway.observer import RequestObserver
 from gateway.pipeline import CallService
 from gateway.readiness import WorkerReadiness
 from gateway.routing.health import Health
 from gateway.snapshot import Snapshots, make_snapshot
+from gateway.store.accounts import AccountStore
 from gateway.store.alias_repository import AliasRepository
 from gateway.store.client import Store
 from gateway.store.errors import StoreError
@@ -36,7 +45,7 @@ from gateway.store.secret_repository import SecretRepository
 from gateway.supervisor.paths import embedded_socket
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.counters import Counters
-from gateway.telemetry.metrics import STORE_ERRORS
+from gateway.telemetry.metrics import JOURNAL_PENDING, LIMIT_REJECTIONS, SETTLEMENTS, STORE_ERRORS
 from gateway.upstream.http1.transport import Http1Transport
 from gateway.upstream.port import Transport
 from gateway.upstream.via_httpx import HttpxTransport
@@ -85,12 +94,34 @@ class Worker:
         )
         self.readiness = WorkerReadiness(lambda: self._store.state == "up")
         attempts = Attempts(self.health, self.counters, loop, time.monotonic)
-        self.service = CallService(self.snapshots, self.health, attempts, time.monotonic)
+        accounts = AccountStore(self._store)
+        process = f"{os.getpid()}-{secrets.token_hex(8)}"
+        journals = Path(settings.store.data_dir) / "journal"
+        self._meter = Meter(
+            accounts,
+            Journal(journals, process, on_pending=lambda n: self.counters.set(JOURNAL_PENDING, (), n)),
+            Rejected(journals, process),
+            process,
+            settle_timeout_s=settings.store.settle_timeout_ms / 1000,
+            on_settled=lambda state: self.counters.inc(SETTLEMENTS, (state,)),
+            on_store_error=lambda operation: self.counters.inc(STORE_ERRORS, (operation,)),
+        )
+        desk = AccountDesk(
+            accounts,
+            self._meter,
+            LocalLimiter(lambda: time.time_ns() // 1_000_000),
+            self._keyring,
+            process,
+            name_of=lambda error: render(error).error_type,
+            on_rejected=lambda limit: self.counters.inc(LIMIT_REJECTIONS, (limit,)),
+        )
+        self.service = CallService(self.snapshots, self.health, attempts, desk, time.monotonic)
         self.ids = RequestIds()
         self.application = DataPlane(
             self.service,
             self._keyring,
             self.snapshots,
+            KeyStatus(accounts, self.snapshots),
             self.readiness,
             RequestObserver(self.counters, access_log, self.snapshots),
             self.ids,
@@ -105,6 +136,7 @@ class Worker:
 
     async def open(self) -> None:
         """Connect to the store and see it once; where it is away, keep trying behind the scenes."""
+        self._meter.open()
         try:
             await self._store.open()
             await self._see_store()
@@ -118,6 +150,7 @@ class Worker:
             self._seeing_store.cancel()
             await asyncio.gather(self._seeing_store, return_exceptions=True)
         await self._keyring.aclose()
+        await self._meter.aclose()
         for transport in self._transports.values():
             await transport.aclose()
         await self._store.aclose()

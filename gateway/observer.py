@@ -7,6 +7,7 @@ from gateway.snapshot import Snapshots
 from gateway.telemetry.access_log import AccessLine, AccessLog
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.metrics import (
+    COST,
     FALLBACKS,
     IN_FLIGHT,
     NONE,
@@ -67,6 +68,8 @@ class RequestObserver:
             counters.observe(TTFT, (), facts.first_token_at - facts.started_at)
         if facts.is_fallback:
             counters.inc(FALLBACKS, (alias, facts.fallback or NONE))
+        if facts.cost_nanousd:
+            counters.inc(COST, (alias, model), facts.cost_nanousd / 1e9)
         usage = facts.usage
         if usage is not None:
             counters.inc(TOKENS, (alias, model, "prompt"), usage.prompt_tokens)

@@ -7,7 +7,9 @@ import random
 from collections.abc import Callable
 from typing import Protocol, Self
 
-from gateway.attempts import Attempts, Held, Served
+from gateway.accounting.desk import AccountDesk
+from gateway.accounting.hold import Hold
+from gateway.attempts import Attempts, Served
 from gateway.domain.call import Call, CallOptions
 from gateway.domain.errors import Draining, GatewayError, PinNotAllowed, StreamBroken
 from gateway.domain.facts import Facts
@@ -61,6 +63,7 @@ class CallService:
         snapshots: what holds now.
         health: what is known of upstreams.
         attempts: runs the plan.
+        accounting: admits and settles.
         clock: monotonic seconds, the clock of `Facts`.
         draw: random numbers in [0, 1).
     """
@@ -70,12 +73,14 @@ class CallService:
         snapshots: Snapshots,
         health: Health,
         attempts: Attempts,
+        accounting: AccountDesk,
         clock: Callable[[], float],
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._snapshots = snapshots
         self._health = health
         self._attempts = attempts
+        self._accounting = accounting
         self._clock = clock
         self._draw = draw
         self._streams: set[Pump] = set()
@@ -90,13 +95,14 @@ class CallService:
         target = self._resolve(call, principal, snapshot, facts)
         self._check(options, principal, snapshot)
         with _Unanswered(caller, self._unanswered) as unanswered:
-            decision = self._plan(target, options)
-            served = await self._attempts.run(call, Held(target, None), decision, options, snapshot, facts)
-            unanswered.over()
-            try:
-                await self._answer(served, snapshot, caller, facts)
-            finally:
-                self._attempts.release(served)
+            async with self._accounting.hold(call, target, principal, snapshot, facts) as hold:
+                decision = self._plan(hold.held.target, options)
+                served = await self._attempts.run(call, hold.held, decision, options, snapshot, facts)
+                unanswered.over()
+                try:
+                    await self._answer(served, hold, snapshot, caller, facts)
+                finally:
+                    self._attempts.release(served)
 
     def _resolve(self, call: Call, principal: Principal, snapshot: Snapshot, facts: Facts) -> Target:
         facts.requested = call.model
@@ -119,18 +125,21 @@ class CallService:
         decision = plan(target.candidates, self._health, self._clock(), self._draw(), options.pin)
         return decision if options.fallback else decision.first_only()
 
-    async def _answer(self, served: Served, snapshot: Snapshot, caller: Caller, facts: Facts) -> None:
+    async def _answer(
+        self, served: Served, hold: Hold, snapshot: Snapshot, caller: Caller, facts: Facts
+    ) -> None:
         if served.pump is not None:
-            await self._relay(served, served.pump, snapshot, caller, facts)
+            await self._relay(served, served.pump, hold, snapshot, caller, facts)
         elif served.reply is not None:
-            self._reply(served, served.reply, caller, facts)
+            await self._reply(served, served.reply, hold, caller, facts)
 
-    def _reply(self, served: Served, reply: Reply, caller: Caller, facts: Facts) -> None:
+    async def _reply(self, served: Served, reply: Reply, hold: Hold, caller: Caller, facts: Facts) -> None:
         facts.usage, facts.service_tier = reply.usage, reply.service_tier
+        await hold.settle(reply.usage, reply.text() if reply.usage is None else None)
         caller.reply(reply.body, served.response)
 
     async def _relay(
-        self, served: Served, pump: Pump, snapshot: Snapshot, caller: Caller, facts: Facts
+        self, served: Served, pump: Pump, hold: Hold, snapshot: Snapshot, caller: Caller, facts: Facts
     ) -> None:
         facts.first_token_at = self._clock()
         limits = Limits(served.idle_s, snapshot.settings.server.keepalive_comment_s)
@@ -143,6 +152,8 @@ class CallService:
             self._streams.discard(pump)
         facts.usage, facts.service_tier = ending.usage, ending.service_tier
         facts.error_type = ending.error.code if ending.error else None
+        is_exact = ending.error is None and ending.usage is not None
+        await hold.settle(ending.usage, None if is_exact else pump.relayed_text())
         caller.finish_stream(ending.error)
 
     def stop_calls(self) -> None:

@@ -35,7 +35,6 @@ class Call:
         stream: the client wants server-sent events.
         wants_usage: the client asked for the usage chunk of a stream.
         choices: `n`, how many answers are asked for.
-        size: of the body, in bytes.
     """
 
     route: CallRoute
@@ -44,7 +43,6 @@ class Call:
     stream: bool = False
     wants_usage: bool = False
     choices: int = 1
-    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

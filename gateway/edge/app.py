@@ -17,11 +17,12 @@ from gateway.domain.principal import Principal
 from gateway.edge.caller import Caller
 from gateway.edge.exchange import Exchange
 from gateway.edge.headers import reply_headers
+from gateway.edge.key_status import KeyStatus
 from gateway.edge.models import get_model, list_models
 from gateway.edge.protocol import RequestIds
 from gateway.edge.render import JSON, ErrorReply, render, render_unexpected
 from gateway.edge.request import options_of, parse_call
-from gateway.edge.routes import MODEL_PREFIX, MODELS, OPEN, Route, match
+from gateway.edge.routes import KEY, MODEL_PREFIX, MODELS, OPEN, Route, match
 from gateway.pipeline import CallService
 from gateway.snapshot import Snapshots
 
@@ -55,6 +56,7 @@ class DataPlane:
         service: CallService,
         keyring: Keyring,
         snapshots: Snapshots,
+        key_status: KeyStatus,
         readiness: Readiness,
         observer: Observer,
         ids: RequestIds,
@@ -63,6 +65,7 @@ class DataPlane:
         self._service = service
         self._keyring = keyring
         self._snapshots = snapshots
+        self._key_status = key_status
         self._readiness = readiness
         self._observer = observer
         self._ids = ids
@@ -108,6 +111,8 @@ class DataPlane:
             raise NotAvailableYet(f"{facts.path} is not available in this version of Tunegate.")
         if route.call is not None:
             await self._call(exchange, route.call, principal, facts)
+        elif route is KEY:
+            self._reply(exchange, facts, 200, await self._key_status.show(principal))
         else:
             self._models(exchange, route, principal, facts)
 

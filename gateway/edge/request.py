@@ -107,7 +107,6 @@ def parse_call(route: CallRoute, body: bytes, max_depth: int) -> Call:
         stream=stream,
         wants_usage=stream and _wants_usage(fields.get("stream_options")),
         choices=_choices(fields.get("n")),
-        size=len(body),
     )
 
 

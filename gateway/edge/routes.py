@@ -27,6 +27,7 @@ class Route:
 
 MODELS = Route("models", ("GET",))
 MODEL = Route("models", ("GET",))
+KEY = Route(None, ("GET",))
 
 EXACT = {
     "/v1/chat/completions": Route("chat.completions", ("POST",), CHAT),
@@ -34,7 +35,7 @@ EXACT = {
     "/v1/embeddings": Route("embeddings", ("POST",), EMBEDDINGS),
     "/v1/models": MODELS,
     "/v1/feedback": Route("feedback", is_built=False),
-    "/v1/key": Route(None, is_built=False),
+    "/v1/key": KEY,
 }
 MODEL_PREFIX = "/v1/models/"
 NOT_BUILT = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from gateway.metering.safe_log import SafeLog
@@ -66,22 +66,29 @@ class Retention:
             await self._sleep(self._every_s)
 
     async def trim(self) -> int:
-        """Drop what is too old by the store's own clock; returns how many records. Raises `StoreError`."""
+        """Drop what is too old by the store's own clock; returns how many records.
+
+        Raises `StoreError`; where the store refuses one stream, after trimming the others.
+        """
         seconds, _ = await self._store.call("TIME")
         oldest = int(seconds) * 1000 - self._days() * _DAY_MS
         if oldest <= 0:
             return 0
         dropped = 0
         # Whole nodes of the streams first, a bounded piece at a time; then the rest, less than a node each.
-        while piece := await self._trim_all("~", oldest, "LIMIT", PIECE):
+        while piece := sum(_counts(await self._trim_all("~", oldest, "LIMIT", PIECE))):
             dropped += piece
-        return dropped + await self._trim_all("=", oldest)
-
-    async def _trim_all(self, how: str, oldest: int, *limit: str | int) -> int:
-        replies = await self._store.call_many(
-            [("XTRIM", ledger, "MINID", how, oldest, *limit) for ledger in self._ledgers]
-        )
+        replies = await self._trim_all("=", oldest)
         for reply in replies:
             if isinstance(reply, StoreReplyError):
                 raise reply
-        return sum(map(int, replies))
+        return dropped + sum(_counts(replies))
+
+    async def _trim_all(self, how: str, oldest: int, *limit: str | int) -> list[Any]:
+        return await self._store.call_many(
+            [("XTRIM", ledger, "MINID", how, oldest, *limit) for ledger in self._ledgers]
+        )
+
+
+def _counts(replies: Iterable[Any]) -> Iterable[int]:
+    return (reply for reply in replies if not isinstance(reply, StoreReplyError))

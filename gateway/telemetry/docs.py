@@ -46,10 +46,12 @@ def _labels() -> Iterator[str]:
         "route": f"the name that virtual keys allow it by, such as `chat.completions`; else `{OTHER}`",
         "status": "the HTTP status; 499 where the caller left before there was one",
         "error_type": "see below",
-        "outcome": f"`committed`, or {_words(FailureClass)}",
+        "outcome": f"`committed`, `client_left`, or {_words(FailureClass)}",
         "reason": "the words of `x-tunegate-fallback`: a class of failure, or a reason of `explain`",
         "kind": _words(TOKEN_KINDS),
         "operation": "what the gateway wanted of the store",
+        "state": "`exact`, `estimated`, `released` or `orphaned`, as in the ledger",
+        "limit": "`requests`, `tokens`, `concurrency`, `budget` or `credit`",
     }
     yield "## Labels\n"
     yield "| label | values |"

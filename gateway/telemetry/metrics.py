@@ -79,6 +79,22 @@ STORE_ERRORS = Metric(
     "Calls to the store that failed, by what they were for.",
     ("operation",),
 )
+SETTLEMENTS = Metric(
+    "tunegate_settlements_total",
+    "counter",
+    "Admitted requests that ended, by how sure their figures are.",
+    ("state",),
+)
+JOURNAL_PENDING = Metric(
+    "tunegate_journal_pending", "gauge", "Settlements on disk that the store does not have yet."
+)
+LIMIT_REJECTIONS = Metric(
+    "tunegate_limit_rejections_total",
+    "counter",
+    "Requests that a bound of their key refused, by which.",
+    ("limit",),
+)
+COST = Metric("tunegate_cost_usd_total", "counter", "Cost of settled requests, in USD.", ("alias", "model"))
 
 ALL = (
     REQUESTS,
@@ -90,6 +106,10 @@ ALL = (
     OVERHEAD,
     IN_FLIGHT,
     STORE_ERRORS,
+    SETTLEMENTS,
+    JOURNAL_PENDING,
+    LIMIT_REJECTIONS,
+    COST,
 )
 
 TOKEN_KINDS = ("prompt", "cached", "cache_write", "completion", "reasoning")

@@ -1,0 +1,117 @@
+"""From what happened to the one ledger record."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from gateway.domain.call import Call
+from gateway.domain.facts import Facts
+from gateway.domain.usage import Usage
+from gateway.metering.record import AttemptRecord, LedgerRecord, State, UsageSource, total_cost
+from gateway.metering.tokenizer import count_prompt, count_text
+from gateway.pricing.book import PriceBook
+from gateway.pricing.cost import cost
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a call used, and how that is known."""
+
+    usage: Usage | None
+    state: State
+    source: UsageSource
+
+
+NOTHING = Spent(None, "released", "none")
+"""Admitted, and nothing was spent."""
+
+
+async def spent_on(call: Call, model: str, usage: Usage | None, text: str | None) -> Spent:
+    """What a call used.
+
+    Args:
+        usage: as the upstream reported it.
+        text: what the model wrote, where the answer is not complete or no usage was sent; None for a
+            complete answer with usage.
+
+    Estimates are made off the loop, and are never below what the upstream reported so far.
+    """
+    if text is None and usage is not None:
+        return Spent(usage, "exact", "upstream")
+    counted = await asyncio.to_thread(_count, call, model, text or "")
+    if usage is None:
+        return Spent(counted, "estimated", "tokenizer")
+    completion = max(usage.completion_tokens, counted.completion_tokens)
+    return Spent(replace(usage, completion_tokens=completion), "estimated", "tokenizer")
+
+
+def _count(call: Call, model: str, text: str) -> Usage:
+    return Usage(count_prompt(call.fields, model), count_text(text, model) if text else 0)
+
+
+def record_of(
+    facts: Facts,
+    spent: Spent,
+    prices: PriceBook,
+    *,
+    key: str,
+    team: str | None,
+    admitted_ms: int,
+    now: float,
+) -> LedgerRecord:
+    """The ledger record of a call. Its cost is the sum of its attempts; what is unknown is None."""
+    attempts = _attempts(facts, spent, prices)
+    usage = spent.usage
+    used = usage or (Usage() if spent.state == "released" else None)
+    return LedgerRecord(
+        request_id=facts.request_id,
+        ts=admitted_ms / 1000,
+        key=key,
+        team=team,
+        alias=facts.alias,
+        release=facts.release,
+        model=facts.model,
+        upstream=facts.upstream,
+        upstream_request_id=facts.upstream_request_id,
+        route=facts.route,
+        state=spent.state,
+        stream=facts.stream,
+        fallback=facts.fallback,
+        attempts=attempts,
+        prompt_tokens=used.prompt_tokens if used else None,
+        cached_tokens=used.cached_tokens if used else None,
+        cache_write_tokens=used.cache_write_tokens if used else None,
+        completion_tokens=used.completion_tokens if used else None,
+        reasoning_tokens=used.reasoning_tokens if used else None,
+        service_tier=facts.service_tier,
+        cost_nanousd=total_cost(attempts),
+        price_version=prices.version,
+        usage_source=spent.source,
+        error_type=facts.error_type,
+        ttft_ms=None if facts.first_token_at is None else _ms(facts.first_token_at - facts.started_at),
+        duration_ms=_ms(now - facts.started_at),
+    )
+
+
+def _attempts(facts: Facts, spent: Spent, prices: PriceBook) -> tuple[AttemptRecord, ...]:
+    """Every attempt; what was spent stands on the last one, the one that served or was cut off."""
+    records = [AttemptRecord(upstream=u, model=m, outcome=outcome) for u, m, outcome in facts.tried]
+    usage = spent.usage
+    if records and usage is not None:
+        last = records[-1]
+        price = prices.price(last.upstream, last.model, facts.service_tier)
+        records[-1] = AttemptRecord(
+            upstream=last.upstream,
+            model=last.model,
+            outcome=last.outcome,
+            state=spent.state,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            cost_nanousd=None if price is None else cost(usage, price),
+        )
+    return tuple(records)
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)

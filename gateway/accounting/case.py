@@ -1,0 +1,102 @@
+"""One call that wants to be admitted: who asks, for what, and what it may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from gateway.accounting.quote import most_expensive, payable
+from gateway.domain.call import Call
+from gateway.domain.facts import Facts
+from gateway.domain.plan import Target
+from gateway.domain.principal import Principal
+from gateway.limits.estimate import Size, size_of
+from gateway.limits.values import Admission, Bounds, Budget
+from gateway.metering.record import Basis
+from gateway.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Everything that an admission and a settlement rest on.
+
+    Args:
+        size: what the body says of its size.
+        target: what may serve; for a key that pays, only what has a known price.
+    """
+
+    call: Call
+    size: Size
+    target: Target
+    principal: Principal
+    snapshot: Snapshot
+    facts: Facts
+
+    @classmethod
+    def of(cls, call: Call, target: Target, principal: Principal, snapshot: Snapshot, facts: Facts) -> Case:
+        """Look at a call.
+
+        Raises:
+            InvalidRequest: a number that the official API refuses too.
+            PriceUnknown: the key pays, and nothing that may serve has a known price.
+        """
+        usable = payable(call, target, snapshot.prices) if principal.pays else target
+        return cls(call, size_of(call), usable, principal, snapshot, facts)
+
+    def asked_by(self, principal: Principal) -> Case:
+        """The same call, by its key as the store has it now."""
+        usable = payable(self.call, self.target, self.snapshot.prices) if principal.pays else self.target
+        return replace(self, principal=principal, target=usable)
+
+    def most_nanousd(self, prompt_tokens: int) -> int | None:
+        """The most that it may cost, None for a key that does not pay."""
+        principal = self.principal
+        if not principal.pays:
+            return None
+        return most_expensive(
+            self.call, self.size, self.target, principal, self.snapshot.prices, prompt_tokens
+        )
+
+    def admission(self, process: str) -> Admission:
+        """What is asked of the limits."""
+        principal, snapshot = self.principal, self.snapshot
+        budget = None
+        if principal.budget_nanousd is not None:
+            budget = Budget(principal.budget_nanousd, principal.budget_period)
+        return Admission(
+            request_id=self.facts.request_id,
+            key_id=principal.key_id,
+            revision=principal.revision,
+            process=process,
+            bounds=Bounds.of(principal.limits, snapshot.default_bounds),
+            tokens=self.size.likely_tokens(snapshot.settings.limits.assumed_output_tokens),
+            bound_nanousd=self.most_nanousd(self.size.most_prompt_tokens + _most_of_linked_images(self.call)),
+            budget=budget,
+            has_credit=principal.has_credit,
+            basis=self._basis(),
+        )
+
+    def _basis(self) -> bytes:
+        target = self.target
+        first = next((c for c in target.candidates if c.skip is None), None)
+        return Basis(
+            route=self.call.route.name,
+            team=self.principal.team,
+            alias=target.alias,
+            release=target.release,
+            model=first.model if first else None,
+            upstream=first.upstream if first else None,
+            stream=self.call.stream,
+            price_version=self.snapshot.prices.version,
+        ).encode()
+
+
+def _most_of_linked_images(call: Call) -> int:
+    """The most tokens of images that the body only links to: their bytes are not in it."""
+    messages = call.fields.get("messages")
+    if messages is None:
+        return 0
+    return bytes(messages).count(b'"image_url"') * MOST_IMAGE_TOKENS
+
+
+MOST_IMAGE_TOKENS = 48_169
+"""Of one image in high detail, at the model that counts them highest (gpt-4o-mini)."""

@@ -1,0 +1,177 @@
+"""Admission: what the store says of a call, and what the policy says while the store is away."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+import msgspec
+
+from gateway.accounting.case import Case
+from gateway.accounting.hold import Hold
+from gateway.domain.call import Call
+from gateway.domain.errors import BadKey, BudgetSpent, GatewayError, RateLimited, StoreUnavailable
+from gateway.domain.facts import Facts
+from gateway.domain.plan import Target
+from gateway.domain.principal import Principal
+from gateway.limits.headers import limit_headers
+from gateway.limits.local import LocalLimiter
+from gateway.limits.refusal import refusal_text
+from gateway.limits.values import Admission, Admitted, Refused, Settlement, Verdict
+from gateway.metering.meter import Meter
+from gateway.metering.tokenizer import count_prompt
+from gateway.snapshot import Snapshot
+from gateway.store.accounts import AccountStore
+from gateway.store.errors import StoreError
+
+
+class Reloader(Protocol):
+    """Reads a key anew."""
+
+    async def reload(self, key_id: str) -> Principal:
+        """The principal as the store has it now. Raises `BadKey`, `StoreUnavailable`."""
+
+
+class AccountDesk:
+    """Admits calls and gives out holds.
+
+    Args:
+        local: limits calls while the store is away.
+        reloader: reads a key anew where the store says that it has changed.
+        process: identifies this process in the store, never used by another one.
+        name_of: the word that metrics and the ledger have for an error.
+        on_rejected: told which limit refused a call.
+        clock: monotonic seconds, the clock of `Facts`.
+        wall_clock: unix seconds, for what is admitted while the store is away.
+    """
+
+    def __init__(
+        self,
+        accounts: AccountStore,
+        meter: Meter,
+        local: LocalLimiter,
+        reloader: Reloader,
+        process: str,
+        *,
+        name_of: Callable[[GatewayError], str],
+        on_rejected: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.clock = clock
+        self._accounts = accounts
+        self._meter = meter
+        self._local = local
+        self._reloader = reloader
+        self._process = process
+        self._name_of = name_of
+        self._on_rejected = on_rejected
+        self._wall_clock = wall_clock
+
+    @asynccontextmanager
+    async def hold(
+        self, call: Call, target: Target, principal: Principal, snapshot: Snapshot, facts: Facts
+    ) -> AsyncIterator[Hold]:
+        """Admit a call for as long as the block runs; every exit settles it.
+
+        Raises:
+            InvalidRequest: a number that the official API refuses too.
+            RateLimited, BudgetSpent: a bound of the key.
+            PriceUnknown: the key pays, and nothing that may serve has a known price.
+            StoreUnavailable: the store is away and the policy says closed.
+            BadKey: the key is gone.
+        """
+        hold = await self._admit(Case.of(call, target, principal, snapshot, facts))
+        try:
+            yield hold
+        except GatewayError as error:
+            facts.error_type = self._name_of(error)
+            raise
+        except asyncio.CancelledError:
+            facts.error_type = "client_left"
+            raise
+        finally:
+            if not hold.is_settled:
+                # Shielded: a call is cancelled when its client leaves, and is settled all the same.
+                await asyncio.shield(hold.settle_unserved())
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Keep a settlement, in the store or on disk; bounded in time, never raises."""
+        self._local.settle(settlement.request_id, settlement.tokens_actual)
+        await self._meter.settle(settlement)
+
+    async def _admit(self, case: Case) -> Hold:
+        for _ in range(2):
+            admission = case.admission(self._process)
+            try:
+                admission, verdict = await self._ask(case, admission)
+            except StoreError as error:
+                return self._without_store(case, admission, error)
+            except asyncio.CancelledError:
+                self._meter.release_unknown(admission)
+                raise
+            if isinstance(verdict, Admitted):
+                return self._admitted(case, admission, verdict)
+            if isinstance(verdict, Refused):
+                raise self._refused(case, verdict)
+            case = case.asked_by(await self._reloader.reload(case.principal.key_id))
+        raise BadKey("This API key is being changed; try again.")
+
+    async def _ask(self, case: Case, admission: Admission) -> tuple[Admission, Verdict]:
+        """Ask the store; once more with the prompt counted where money refuses the call.
+
+        At first each byte of the prompt is taken for a token, which costs nothing to know.
+        """
+        verdict = await self._accounts.admit(admission)
+        if not isinstance(verdict, Refused) or verdict.reason not in ("budget", "credit"):
+            return admission, verdict
+        counted = await asyncio.to_thread(count_prompt, case.call.fields, case.target.candidates[0].model)
+        bound = case.most_nanousd(counted)
+        if bound is None or bound >= (admission.bound_nanousd or 0):
+            return admission, verdict
+        smaller = msgspec.structs.replace(admission, bound_nanousd=bound)
+        return smaller, await self._accounts.admit(smaller)
+
+    def _admitted(self, case: Case, admission: Admission, verdict: Admitted) -> Hold:
+        case.facts.rate_limits = tuple(limit_headers(verdict))
+        self._meter.opened(admission.request_id, admission.key_id)
+        return Hold(self, case, admission, verdict.at_ms, was_reserved=True)
+
+    def _refused(self, case: Case, refused: Refused) -> GatewayError:
+        case.facts.rate_limits = tuple(limit_headers(refused))
+        self._on_rejected(refused.reason)
+        text = refusal_text(refused)
+        if refused.reason in ("budget", "credit"):
+            return BudgetSpent(text)
+        wait_ms = refused.retry_after_ms
+        return RateLimited(text, refused.reason, None if wait_ms is None else wait_ms / 1000)
+
+    def _without_store(self, case: Case, admission: Admission, error: StoreError) -> Hold:
+        """What the policy says while the store is away: closed, open, or a share of the limits."""
+        refusal = self._refusal_without_store(case, admission)
+        if refusal is not None:
+            self._meter.release_unknown(admission)  # it may have been admitted, and nobody heard of it
+            raise refusal from error
+        self._meter.opened(admission.request_id, admission.key_id)
+        return Hold(self, case, admission, int(self._wall_clock() * 1000), was_reserved=False)
+
+    def _refusal_without_store(self, case: Case, admission: Admission) -> GatewayError | None:
+        policy = case.snapshot.settings.on_store_failure
+        if case.principal.pays and policy.budgets == "closed":
+            return StoreUnavailable(
+                "The store is away, so the budget or credit of this key cannot be checked. Try again shortly."
+            )
+        if policy.limits == "closed":
+            return StoreUnavailable(
+                "The store is away, so the limits of this key cannot be checked. Try again shortly."
+            )
+        if policy.limits == "local":
+            self._local.processes = self._meter.live_processes
+            verdict = self._local.admit(admission)
+            if isinstance(verdict, Refused):
+                return self._refused(case, verdict)
+            case.facts.rate_limits = tuple(limit_headers(verdict))
+        return None
