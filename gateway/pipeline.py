@@ -94,7 +94,7 @@ class CallService:
         snapshot = self._snapshots.current
         target = self._resolve(call, principal, snapshot, facts)
         self._check(options, principal, snapshot)
-        with _Unanswered(caller, self._unanswered) as unanswered:
+        with _Unanswered(caller, facts, self._unanswered) as unanswered:
             async with self._accounting.hold(call, target, principal, snapshot, facts) as hold:
                 decision = self._plan(hold.held.target, options)
                 served = await self._attempts.run(call, hold.held, decision, options, snapshot, facts)
@@ -161,7 +161,7 @@ class CallService:
         for pump in list(self._streams):
             pump.stop(StreamBroken("gateway_draining", "The gateway is shutting down."))
         for unanswered in list(self._unanswered):
-            unanswered.interrupt(Draining(_DRAINING))
+            unanswered.interrupt(Draining(_DRAINING), "gateway_draining")
 
 
 class _Unanswered:
@@ -170,8 +170,9 @@ class _Unanswered:
     It is when its client leaves, and when the process must.
     """
 
-    def __init__(self, caller: Caller, others: set[_Unanswered]) -> None:
+    def __init__(self, caller: Caller, facts: Facts, others: set[_Unanswered]) -> None:
         self._caller = caller
+        self._facts = facts
         self._others = others
         self._task = asyncio.current_task()
         self._instead: GatewayError | None = None
@@ -197,10 +198,11 @@ class _Unanswered:
             self._others.discard(self)
             self._caller.watch(None)
 
-    def interrupt(self, instead: GatewayError) -> None:
-        """Give the call up; its caller is told `instead`."""
+    def interrupt(self, instead: GatewayError, error_type: str) -> None:
+        """Give the call up; its caller is told `instead`, and its record says `error_type`."""
         if self._task is not None and self._instead is None:
             self._instead = instead
+            self._facts.error_type = error_type
             self._task.cancel()
 
     def client_gone(self) -> None:

@@ -91,7 +91,7 @@ class AccountDesk:
             facts.error_type = self._name_of(error)
             raise
         except asyncio.CancelledError:
-            facts.error_type = "client_left"
+            facts.error_type = facts.error_type or "client_left"  # whoever else gave it up has said why
             raise
         finally:
             if not hold.is_settled:
