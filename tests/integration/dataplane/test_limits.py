@@ -198,7 +198,7 @@ class TestTokensPerMinute:
 
     async def test_the_larger_one_of_both_caps_counts(self, gateway: RunningGateway) -> None:
         key = await gateway.new_key(limits={"tpm": 10_000})
-        caps = {"max_tokens": 300, "max_completion_tokens": 700}
+        caps: dict[str, Any] = {"max_tokens": 300, "max_completion_tokens": 700}
         async with client_of(gateway.url, key) as client:
             reply = await client.chat(**caps)
 

@@ -96,7 +96,7 @@ class TestHolding:
         go_on = asyncio.Event()
         upstream.plays(FT, role(), text("Hel"), until(go_on), finish(), done())
         key = await dear_relay.new_key(budget=budget(NANO, period))
-        asked = {"max_tokens": 100}
+        asked: dict[str, Any] = {"max_tokens": 100}
         async with client_of(dear_relay.url, key) as client, client.stream(**asked) as reply:
             bound = 2 * (prompt_bytes(**asked) * FT_INPUT + 100 * FT_OUTPUT)
             assert await held(store, key) == {"reservations": 1, "leases": 1, "calls": 1, "nanousd": bound}
@@ -168,7 +168,7 @@ class TestHolding:
     async def test_calls_at_once_never_hold_more_than_there_is(
         self, gateway: RunningGateway, upstream: FakeUpstream, store: Store
     ) -> None:
-        asked = {"max_tokens": 1000}
+        asked: dict[str, Any] = {"max_tokens": 1000}
         bound = prompt_bytes(**asked) * FT_INPUT + 1000 * FT_OUTPUT
         key = await gateway.new_key(budget=budget(4 * bound + 1000))
         go_on = asyncio.Event()
@@ -192,7 +192,7 @@ class TestHolding:
         self, gateway: RunningGateway, upstream: FakeUpstream, store: Store
     ) -> None:
         messages = [{"role": "user", "content": "hello " * 5000}]
-        asked = {"messages": messages, "max_tokens": 10}
+        asked: dict[str, Any] = {"messages": messages, "max_tokens": 10}
         by_bytes = prompt_bytes(**asked) * FT_INPUT + 10 * FT_OUTPUT
         go_on = asyncio.Event()
         upstream.plays(FT, role(), text("Hel"), until(go_on), finish(), done())
