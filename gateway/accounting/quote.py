@@ -6,17 +6,20 @@ from dataclasses import replace
 
 import msgspec
 
+from gateway.catalog.rewrite import fields_for
 from gateway.domain.call import Call
 from gateway.domain.errors import PriceUnknown
-from gateway.domain.plan import Reason, Target
+from gateway.domain.plan import Candidate, Reason, Target
 from gateway.domain.principal import Principal
-from gateway.limits.estimate import Size
+from gateway.limits.estimate import Size, size_of
 from gateway.pricing.book import PriceBook
 from gateway.pricing.cost import bound
 from gateway.pricing.output_limits import max_output_tokens
 
 UNKNOWN_MAX_TOKENS = 128_000
 """What a model is taken to answer with at most where nobody says: the largest that is common."""
+
+_UNPRICED = "its price is unknown, and the key has a budget or credit"
 
 
 def payable(call: Call, target: Target, prices: PriceBook) -> Target:
@@ -25,11 +28,15 @@ def payable(call: Call, target: Target, prices: PriceBook) -> Target:
     Raises:
         PriceUnknown: nothing that may serve is left, for want of a price.
     """
-    tier = _tier(call)
+
+    def has_price(candidate: Candidate) -> bool:
+        tier = _tier(_as_sent(call, target, candidate))
+        return prices.price(candidate.upstream, candidate.model, tier) is not None
+
     candidates = tuple(
-        replace(candidate, skip=Reason.PRICE_UNKNOWN, detail="its price is unknown, and the key has a budget")
-        if candidate.skip is None and prices.price(candidate.upstream, candidate.model, tier) is None
-        else candidate
+        candidate
+        if candidate.skip is not None or has_price(candidate)
+        else replace(candidate, skip=Reason.PRICE_UNKNOWN, detail=_UNPRICED)
         for candidate in target.candidates
     )
     if candidates == target.candidates:
@@ -58,22 +65,41 @@ def most_expensive(
         prompt_tokens: the most that its prompt may have.
     """
     cap = cap_of(target, principal)
-    tier = _tier(call)
     most = 0
     for candidate in target.candidates:
-        price = None if candidate.skip else prices.price(candidate.upstream, candidate.model, tier)
+        if candidate.skip is not None:
+            continue
+        sent = _as_sent(call, target, candidate)
+        price = prices.price(candidate.upstream, candidate.model, _tier(sent))
         if price is None:
             continue
-        extra = len(candidate.rewrite.system_message or b"") if candidate.rewrite else 0
-        output = size.most_output_tokens(cap, max_output_tokens(candidate.model))
+        asked = size if sent is call else size_of(sent)
+        output = asked.most_output_tokens(cap, max_output_tokens(candidate.model))
         if output is None:
-            output = size.answers * UNKNOWN_MAX_TOKENS
-        most = max(most, bound(price, prompt_tokens + extra, output) or 0)
+            output = asked.answers * UNKNOWN_MAX_TOKENS
+        prompt = prompt_tokens + _most_added(call, target, candidate)
+        most = max(most, bound(price, prompt, output) or 0)
     return most
 
 
+def _as_sent(call: Call, target: Target, candidate: Candidate) -> Call:
+    """The call as its candidate will see it: the operator's fields count like the caller's own."""
+    if not target.defaults and candidate.rewrite is None:
+        return call
+    return replace(call, fields=fields_for(call, target, candidate))
+
+
+def _most_added(call: Call, target: Target, candidate: Candidate) -> int:
+    """The most tokens that the operator's fields add to the prompt."""
+    added = sum(len(value) for name, value in target.defaults if name not in call.fields)
+    rewrite = candidate.rewrite
+    if rewrite is not None:
+        added += sum(len(value) for _, value in rewrite.set) + len(rewrite.system_message or b"")
+    return added
+
+
 def _tier(call: Call) -> str | None:
-    """The service tier that the caller asks for: a dearer one costs more."""
+    """The service tier that is asked for: a dearer one costs more."""
     raw = call.fields.get("service_tier")
     try:
         return None if raw is None else msgspec.json.decode(raw, type=str | None)

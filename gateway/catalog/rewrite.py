@@ -11,6 +11,7 @@ from gateway.domain.plan import Candidate, Rewrite, Target
 _encode = Encoder().encode
 _fields = Decoder(dict[str, Raw]).decode
 _CAPS = frozenset({"max_tokens", "max_completion_tokens"})
+_NULL = Raw(b"null")
 _INCLUDE_USAGE = Raw(b'{"include_usage":true}')
 
 
@@ -29,14 +30,7 @@ def body_for(
         stream_usage: the upstream accepts `stream_options.include_usage`.
         cap: on output tokens, filled in where the caller names none.
     """
-    fields = dict(call.fields)
-    for name, value in target.defaults:
-        fields.setdefault(name, value)
-    if cap is not None and not _CAPS & fields.keys() and call.route is not EMBEDDINGS:
-        fields["max_completion_tokens" if call.route is CHAT else "max_tokens"] = Raw(str(cap).encode())
-    if candidate.rewrite is not None:
-        _apply(candidate.rewrite, fields)
-    fields.update(candidate.adapter)
+    fields = fields_for(call, target, candidate, cap)
     fields["model"] = Raw(_encode(candidate.model))
     if call.stream:
         if stream_usage:
@@ -44,6 +38,24 @@ def body_for(
         else:
             fields.pop("stream_options", None)
     return _encode(fields)
+
+
+def fields_for(call: Call, target: Target, candidate: Candidate, cap: int | None = None) -> dict[str, Raw]:
+    """What `candidate` is asked, but for the model id and the request for usage; arguments as above."""
+    fields = dict(call.fields)
+    for name, value in target.defaults:
+        fields.setdefault(name, value)
+    if cap is not None and not _names_cap(fields) and call.route is not EMBEDDINGS:
+        fields["max_completion_tokens" if call.route is CHAT else "max_tokens"] = Raw(str(cap).encode())
+    if candidate.rewrite is not None:
+        _apply(candidate.rewrite, fields)
+    fields.update(candidate.adapter)
+    return fields
+
+
+def _names_cap(fields: dict[str, Raw]) -> bool:
+    """Null is as if absent: upstreams read it so, and it must not undo a cap."""
+    return any(bytes(fields.get(name, _NULL)) != b"null" for name in _CAPS)
 
 
 def _with_usage(options: Raw | None) -> Raw:

@@ -165,6 +165,57 @@ class TestHolding:
         }
         assert list(caps.values()) == [50]
 
+    async def test_null_does_not_undo_a_cap(self, gateway: RunningGateway, upstream: FakeUpstream) -> None:
+        key = await gateway.new_key(budget=budget(NANO), max_output_tokens=50)
+        async with client_of(gateway.url, key) as client:
+            assert (await client.chat(max_tokens=None)).status_code == 200
+
+        (sent,) = upstream.calls
+        assert sent.json["max_completion_tokens"] == 50
+
+    @pytest.mark.parametrize(
+        ("alias", "rewrite", "output", "price"),
+        [
+            ({"defaults": {"n": 3}}, {}, 3 * 100, 1),
+            ({"defaults": {"max_completion_tokens": 700}}, {}, 700, 1),
+            ({"defaults": {"service_tier": "priority"}}, {}, 100, 10),
+            ({}, {"drop": ["max_tokens"]}, 128_000, 1),
+            ({}, {"rename": {"max_tokens": "max_completion_tokens"}}, 100, 1),
+            ({}, {"set": {"n": 2, "max_completion_tokens": 900}}, 2 * 900, 1),
+            ({}, {"set": {"service_tier": "priority"}}, 100, 10),
+        ],
+        ids=str,
+    )
+    async def test_what_the_operator_fills_in_is_held_too(
+        self,
+        start_gateway: StartGateway,
+        upstream: FakeUpstream,
+        store: Store,
+        alias: dict[str, Any],
+        rewrite: dict[str, Any],
+        output: int,
+        price: int,
+    ) -> None:
+        tiers = {"priority": {"input": 10, "output": 10}}
+        gateway = await start_gateway(
+            {"a": {"base_url": upstream.url}},
+            {"support": {"model": "m", "rewrite": "other" if rewrite else None} | alias},
+            prices={"m": {"input": 1, "output": 1, "service_tiers": tiers}},
+            rewrites={"other": rewrite} if rewrite else {},
+        )
+        go_on = asyncio.Event()
+        upstream.plays("m", role(), text("Hel"), until(go_on), finish(), done())
+        key = await gateway.new_key(budget=budget(NANO))
+        async with client_of(gateway.url, key) as client, client.stream(max_tokens=100) as reply:
+            assert reply.status_code == 200
+            tokens, rest = divmod((await held(store, key))["nanousd"], 1000 * price)
+            go_on.set()
+            await reply.aread()
+
+        assert rest == 0
+        by_caller = prompt_bytes(max_tokens=100)
+        assert output + by_caller <= tokens <= output + by_caller + 20  # the fields themselves are in it
+
     async def test_calls_at_once_never_hold_more_than_there_is(
         self, gateway: RunningGateway, upstream: FakeUpstream, store: Store
     ) -> None:
