@@ -1,6 +1,7 @@
 """Kills every process of a gateway at random under mixed load, and compares its ledger with what happened.
 
-    python3 dev.py chaos ledger [--requests 10000] [--seed 1] [--workers 2] [--every 1.0] [--keep FOLDER]
+    python3 dev.py chaos ledger [--requests 10000] [--seed 1] [--workers 2] [--every 1.0]
+        [--rate 0] [--without-store closed|local|open] [--keep FOLDER]
 
 Prints what was seen and, last, one line of JSON. Exits with 1 where anything was lost, doubled or wrong.
 """
@@ -28,9 +29,17 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--every", type=float, default=1.0, help="seconds between blows, on average")
     parser.add_argument("--rate", type=float, default=0, help="calls a second; 0 = as many as it can")
+    parser.add_argument(
+        "--without-store",
+        choices=("closed", "local", "open"),
+        default="closed",
+        help="on_store_failure.limits",
+    )
     parser.add_argument("--keep", type=Path, help="write the three logs into this folder")
     given = parser.parse_args()
-    settings = Settings(given.requests, given.seed, given.workers, given.every, given.rate)
+    settings = Settings(
+        given.requests, given.seed, given.workers, given.every, given.rate, given.without_store
+    )
     result = run(settings)
     show(result)
     if given.keep:

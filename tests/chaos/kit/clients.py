@@ -19,11 +19,12 @@ ANSWER_S = 30.0
 
 @dataclass(frozen=True)
 class Key:
-    """A virtual key: its id, its text, and what it may spend in all."""
+    """A virtual key: its id, its text, what it may spend in all, and its share of the calls."""
 
     id: str
     text: str
     limit_nanousd: int | None = None
+    weight: int = 10
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,9 @@ def draw_call(number: int, draw: random.Random, keys: list[Key]) -> Call:
     words = draw.randint(1, 12)
     fate = draw.choices(("answer", "fail", "cut"), (94, 4, 2 if stream else 0))[0]
     wish = Wish(f"t{number:07}", words, draw.choice((0, 0, 1, 3, 10)), draw.random() < 0.95, fate)
-    call = Call(wish, draw.choice(keys), draw.choice((FIRST_MODEL, "chaos")), stream)
+    call = Call(
+        wish, draw.choices(keys, [key.weight for key in keys])[0], draw.choice((FIRST_MODEL, "chaos")), stream
+    )
     if draw.random() < 0.15:
         if stream and draw.random() < 0.7:
             return replace(call, leaves_after_words=draw.randint(0, words))
@@ -125,6 +128,8 @@ class Clients:
             if not may_go_on:
                 connection.abort()
                 connection = None
+            if seen.call.status == 503:
+                await asyncio.sleep(AWAY_S)  # else a store that is away for a second takes a thousand calls
         if connection is not None:
             connection.abort()
 

@@ -33,13 +33,20 @@ _USD_PER_MILLION = {"input": 1, "output": 2}
 
 @dataclass(frozen=True)
 class Settings:
-    """Of a run; `every_s` is the average time between blows, `rate` the calls a second (0 = all it can)."""
+    """Of a run.
+
+    Args:
+        every_s: the average time between blows.
+        rate: calls a second; 0 = all it can.
+        without_store: what the gateway does with calls while its store is away; see docs/reliability.md.
+    """
 
     requests: int
     seed: int
     workers: int = 2
     every_s: float = 1.0
     rate: float = 0
+    without_store: str = "closed"
 
 
 @dataclass(frozen=True)
@@ -104,10 +111,10 @@ def run(settings: Settings) -> Result:
 
 async def _load(clients: Clients, killer: Killer) -> None:
     over = asyncio.Event()
-    killing = asyncio.create_task(killer.run(over))
-    await clients.run()
-    over.set()
-    await killing
+    async with asyncio.TaskGroup() as group:  # so that a gateway that does not come back ends the run
+        group.create_task(killer.run(over))
+        await clients.run()
+        over.set()
 
 
 def _config(settings: Settings, port: int) -> dict[str, Any]:
@@ -118,27 +125,28 @@ def _config(settings: Settings, port: int) -> dict[str, Any]:
         "aliases": {"chaos": {"model": FIRST_MODEL, "fallbacks": ["chaos-two"]}},
         "prices": {"chaos-*": _USD_PER_MILLION},
         "limits": {"default": unlimited},
-        "cache": {"enabled": False},
+        "on_store_failure": {"limits": settings.without_store},
     }
 
 
 def _keys(gateway: GatewayProcess) -> list[Key]:
     """Without a budget, with one that lasts, with one that is soon spent, with credit, with a limit."""
-    found = []
-    for number in range(4):
-        found.append(_key(gateway, None, name=f"free {number}"))
-        found.append(_key(gateway, 1000, name=f"roomy {number}", budget={"usd": 1000, "period": "month"}))
-    found.append(_key(gateway, 0.02, name="tight", budget={"usd": 0.02, "period": "total"}))
-    found.append(_key(gateway, 0.01, name="tighter", budget={"usd": 0.01, "period": "day"}))
-    found.append(_key(gateway, 1000, name="credit", credit_usd=1000))
-    found.append(_key(gateway, 0.02, name="little credit", credit_usd=0.02))
-    found.append(_key(gateway, None, name="limited", limits={"rpm": 600, "tpm": None, "concurrency": 2}))
+    month = {"usd": 1000, "period": "month"}
+    found = [_key(gateway, None, name=f"free {number}") for number in range(4)]
+    found += [_key(gateway, 1000, name=f"roomy {number}", budget=month) for number in range(4)]
+    found += [
+        _key(gateway, 1000, name="credit", credit_usd=1000),
+        _key(gateway, 0.02, 1, name="tight", budget={"usd": 0.02, "period": "total"}),
+        _key(gateway, 0.01, 1, name="tighter", budget={"usd": 0.01, "period": "day"}),
+        _key(gateway, 0.02, 1, name="little credit", credit_usd=0.02),
+        _key(gateway, None, 3, name="limited", limits={"rpm": 6000, "tpm": None, "concurrency": 2}),
+    ]
     return found
 
 
-def _key(gateway: GatewayProcess, usd: float | None, **fields: Any) -> Key:
+def _key(gateway: GatewayProcess, usd: float | None, weight: int = 10, **fields: Any) -> Key:
     issued = gateway.issue_key(**fields)
-    return Key(issued["id"], issued["key"], None if usd is None else round(usd * 10**9))
+    return Key(issued["id"], issued["key"], None if usd is None else round(usd * 10**9), weight)
 
 
 @contextlib.contextmanager
