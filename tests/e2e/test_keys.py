@@ -155,6 +155,7 @@ def _everything_in(gateway: GatewayProcess) -> dict[bytes, Any]:
         b"hash": "HGETALL {}",
         b"list": "LRANGE {} 0 -1",
         b"zset": "ZRANGE {} 0 -1",
+        b"stream": "XRANGE {} - +",
     }
     with redis.Redis(unix_socket_path=embedded_socket(gateway.data_dir)) as store:
         found = {}

@@ -62,7 +62,10 @@ def test_each_503_and_rate_limit_says_when_to_come_back() -> None:
         errors.Overloaded("text"),
         errors.StoreUnavailable("text"),
         errors.NoUpstream("text"),
+        errors.PriceUnknown("text"),
+        errors.RateLimited("text", "requests", 1.0),
         errors.AllRateLimited("text", 1.0),
+        errors.BudgetSpent("text"),
         errors.UpstreamTimedOut("text"),
         errors.UpstreamsFailed("text"),
         errors.BadKey("text"),
@@ -70,3 +73,8 @@ def test_each_503_and_rate_limit_says_when_to_come_back() -> None:
         reply = render.render(error)
         says_when = {b"retry-after", b"retry-after-ms"} <= {name for name, _ in reply.headers}
         assert says_when is (reply.status == 503 or reply.error_type == "rate_limit_exceeded")
+
+
+def test_what_never_fits_says_so() -> None:
+    for error in (errors.RateLimited("text", "tokens", None), errors.BudgetSpent("text")):
+        assert render.render(error).headers == ((b"x-should-retry", b"false"),)

@@ -17,11 +17,14 @@ from gateway.edge import render
 from gateway.edge.headers import reply_headers
 from gateway.edge.request import _REQUIRED, _TYPES
 from gateway.edge.routes import EXACT, MODEL, MODEL_PREFIX, OPEN
+from gateway.limits.headers import limit_headers
+from gateway.limits.values import Admitted, Window
 from gateway.readiness import WorkerReadiness
 from tests.unit.docs.pages import ROOT
 
 DOCUMENT: dict[str, Any] = json.loads((ROOT / "docs/openapi/data.json").read_text("utf-8"))
 COMPONENTS = DOCUMENT["components"]
+WINDOW = Window(60, 59, 1000)
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 OPERATIONS = [
     (path, method, operation)
@@ -147,10 +150,11 @@ class TestSurface:
             upstream="u",
             fallback="none",
             shutdown_date="2027-01-14",
+            rate_limits=tuple(limit_headers(Admitted(at_ms=0, rpm=WINDOW, tpm=WINDOW, in_use=1))),
         )
         sent = {name.decode() for name, _ in reply_headers(facts, b"text/event-stream", 1.0, Answer())}
         chat = DOCUMENT["paths"]["/v1/chat/completions"]["post"]["responses"]["200"]["headers"]
-        assert set(chat) == sent - {"content-type"}
+        assert set(chat) - {"x-tunegate-cost-usd"} == sent - {"content-type"}  # that one is not for streams
         embeddings = DOCUMENT["paths"]["/v1/embeddings"]["post"]["responses"]["200"]["headers"]
         assert set(chat) - set(embeddings) == {"cache-control", "x-accel-buffering"}
 
@@ -163,6 +167,9 @@ class TestReplies:
             errors.InvalidRequest("text", "model"),
             errors.MethodNotAllowed("GET", "/v1/chat/completions", "POST"),
             errors.AllRateLimited("text", 1.0),
+            errors.RateLimited("text", "requests", 1.0),
+            errors.RateLimited("text", "tokens", None),
+            errors.BudgetSpent("text"),
             errors.NoUpstream("text"),
         ],
         ids=lambda error: type(error).__name__,
