@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gateway.accounting.quote import most_expensive, payable
+from gateway.accounting.quote import longest_answer, most_expensive, payable
 from gateway.domain.call import Call
 from gateway.domain.facts import Facts
 from gateway.domain.plan import Target
@@ -68,7 +68,9 @@ class Case:
             revision=principal.revision,
             process=process,
             bounds=Bounds.of(principal.limits, snapshot.default_bounds),
-            tokens=self.size.likely_tokens(snapshot.settings.limits.assumed_output_tokens),
+            tokens=self.size.likely_tokens(
+                snapshot.settings.limits.assumed_output_tokens, longest_answer(self.target)
+            ),
             bound_nanousd=self.most_nanousd(self.size.most_prompt_tokens + _most_of_linked_images(self.call)),
             budget=budget,
             has_credit=principal.has_credit,

@@ -55,6 +55,13 @@ def cap_of(target: Target, principal: Principal) -> int | None:
     return min(caps, default=None)
 
 
+def longest_answer(target: Target) -> int | None:
+    """The most tokens that one answer has, whoever serves; None where that is not known of all who may."""
+    known = [max_output_tokens(candidate.model) for candidate in target.candidates if candidate.skip is None]
+    limits = [limit for limit in known if limit is not None]
+    return max(limits, default=None) if len(limits) == len(known) else None
+
+
 def most_expensive(
     call: Call, size: Size, target: Target, principal: Principal, prices: PriceBook, prompt_tokens: int
 ) -> int:

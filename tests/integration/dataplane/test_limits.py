@@ -204,6 +204,17 @@ class TestTokensPerMinute:
 
         assert int(reply.headers["x-ratelimit-remaining-tokens"]) == 10_000 - tokens_of(**caps) - 700
 
+    async def test_a_cap_is_taken_for_no_more_than_the_model_answers_with(
+        self, gateway: RunningGateway
+    ) -> None:
+        key = await gateway.new_key(limits={"tpm": 100_000})
+        async with client_of(gateway.url, key) as client:
+            reply = await client.chat(max_tokens=1_000_000_000)
+
+        assert reply.status_code == 200
+        taken = tokens_of(max_tokens=1_000_000_000) + 32_768
+        assert int(reply.headers["x-ratelimit-remaining-tokens"]) == 100_000 - taken
+
 
 class TestConcurrency:
     async def test_open_streams_count_until_they_end(
