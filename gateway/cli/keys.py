@@ -25,6 +25,9 @@ _COLUMNS = [
 ]
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _TRAINING: dict[str, bool | str] = {"no": False, "yes": True, "all": "all"}
+_LIMITS = ("rpm", "tpm", "concurrency")
+_PERIODS = {"day": "a day", "month": "a month", "total": "in total"}
+_WORDS = {"unlimited": None, "default": "default"}
 
 
 def _later(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
@@ -47,6 +50,15 @@ def _pairs(_context: click.Context, _option: click.Parameter, texts: tuple[str, 
     return pairs
 
 
+def _limit(_context: click.Context, _option: click.Parameter, text: str | None) -> int | str | None:
+    """A limit as text, of digits or one of the words."""
+    if text is None or text in _WORDS:
+        return text
+    if not re.fullmatch(r"[0-9]{1,15}", text):
+        raise click.BadParameter(f"write a whole number, {' or '.join(_WORDS)}")
+    return int(text)
+
+
 def _fields(command: Callable[..., None]) -> Callable[..., None]:
     """The options that name a key's fields, for making and for changing one."""
     options = [
@@ -56,6 +68,15 @@ def _fields(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option(
             "--route", "routes", multiple=True, help="A route it may use, such as chat.completions."
+        ),
+        click.option("--rpm", callback=_limit, metavar="N", help="Requests a minute, or unlimited."),
+        click.option("--tpm", callback=_limit, metavar="N", help="Tokens a minute, or unlimited."),
+        click.option("--concurrency", callback=_limit, metavar="N", help="Calls at once, or unlimited."),
+        click.option("--budget", metavar="USD", help="What it may spend in each --period."),
+        click.option("--period", type=click.Choice(["day", "month", "total"]), help="Of --budget, in UTC."),
+        click.option("--credit", "credit_usd", metavar="USD", help="Prepaid credit that it pays from."),
+        click.option(
+            "--max-output-tokens", type=click.IntRange(min=1), help="Cap on the output of each call."
         ),
         click.option("--team", help="Whose key it is."),
         click.option("--training", type=click.Choice(list(_TRAINING)), help="Files and fine-tuning jobs."),
@@ -117,7 +138,9 @@ def show(client: AdminClient, as_json: bool, **argument: str) -> None:
 @_fields
 @click.option(
     "--unrestrict",
-    type=click.Choice(["aliases", "models", "routes", "team", "expires_at"]),
+    type=click.Choice(
+        [*("aliases", "models", "routes", "team", "expires_at"), *("budget", "credit", "max_output_tokens")]
+    ),
     multiple=True,
     help="Lift this restriction.",
 )
@@ -127,7 +150,8 @@ def update(
 ) -> None:
     """Change the given fields of a key; the others stay."""
     key_id = options.pop("id")
-    changes = {**_given({"name": name, **options}), **dict.fromkeys(unrestrict)}
+    lifted = ("credit_usd" if name == "credit" else name for name in unrestrict)
+    changes = {**_given({"name": name, **options}), **dict.fromkeys(lifted)}
     if not changes:
         raise click.UsageError("nothing to change was given.")
     _print_key(client.call("PATCH", "keys", key_id, body=changes), as_json=as_json)
@@ -157,13 +181,16 @@ def revoke(client: AdminClient, as_json: bool, **argument: str) -> None:
         click.echo(f"revoked {answer['id']}")
 
 
-@keys.command()
+@keys.command(context_settings={"ignore_unknown_options": True})  # so that -5 is an amount
 @click.argument("id")
 @click.argument("usd")
 @click.option("--note", help="Why.")
 @administers
 def credit(client: AdminClient, usd: str, note: str | None, as_json: bool, **argument: str) -> None:
-    """Add prepaid credit to a key."""
+    """Grant prepaid credit to a key, or take it back by a negative amount.
+
+    A key that had none pays from it from then on.
+    """
     body = {"usd": usd, "note": note}
     _print_key(client.call("POST", "keys", argument["id"], "credit", body=body), as_json=as_json)
 
@@ -180,6 +207,13 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
         fields["training"] = _TRAINING[fields["training"]]
     if "expires_in" in fields:
         fields["expires_at"] = fields.pop("expires_in")
+    limits = {name: fields.pop(name) for name in _LIMITS if name in fields}
+    if limits:
+        fields["limits"] = {name: _WORDS.get(limit, limit) for name, limit in limits.items()}
+    if ("budget" in fields) != ("period" in fields):
+        raise click.UsageError("--budget and --period go together.")
+    if "budget" in fields:
+        fields["budget"] = {"usd": fields["budget"], "period": fields.pop("period")}
     return fields
 
 
@@ -193,4 +227,19 @@ def _print_key(key: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(key)
     else:
-        print_fields({field: value for field, value in key.items() if field != "object"})
+        print_fields(_for_people(key))
+
+
+def _for_people(key: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a key or of its credit, without what says the same twice."""
+    fields: dict[str, Any] = {}
+    for name, value in key.items():
+        if name == "effective_limits":
+            for limit, bound in value.items():
+                text = "unlimited" if bound is None else str(bound)
+                fields[limit] = text if limit in key["limits"] else f"{text} (default)"
+        elif name == "budget" and value is not None:
+            fields[name] = f"{value['usd']} USD {_PERIODS[value['period']]}"
+        elif name not in ("object", "limits") and not name.endswith("_nanousd"):
+            fields[name] = value
+    return fields

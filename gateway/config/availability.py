@@ -55,11 +55,8 @@ UNAVAILABLE = (
     Unavailable("aliases.*.sunset", "a planned move"),
     Unavailable("aliases.*.cache", "the response cache"),
     Unavailable("aliases.*.hedge", "hedging"),
-    Unavailable("aliases.*.max_output_tokens", "a cap on output"),
-    Unavailable("limits.default.*", "limits"),
-    Unavailable("limits.assumed_output_tokens", "limits"),
     Unavailable("cache.enabled", "the response cache"),
-    Unavailable("on_store_failure.*", "a policy for a lost store"),
+    Unavailable("on_store_failure.cache", "the response cache"),
 )
 
 

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from starlette.types import ASGIApp
 
 from gateway import __version__
+from gateway.config import Settings
 from gateway.control import errors
 from gateway.control.admin_key import AdminAuth
 from gateway.control.alias_routes import alias_routes
@@ -19,10 +20,12 @@ from gateway.control.frame import Frame
 from gateway.control.insight_routes import insight_routes
 from gateway.control.key_routes import key_routes
 from gateway.control.key_service import KeyService
+from gateway.control.key_view import KeyView
 from gateway.control.link import WorkerLink
 from gateway.control.not_available import unavailable_routes
 from gateway.control.reload import ConfigReloader
 from gateway.control.snapshot import SnapshotKeeper
+from gateway.limits.values import Bounds
 
 
 def create_app(
@@ -54,12 +57,18 @@ def create_app(
     )
     errors.install(app)
     app.include_router(open_routes(render_metrics))
-    app.include_router(key_routes(keys, clock))
+    app.include_router(
+        key_routes(keys, KeyView(keys, lambda: _default_limits(keeper.settings), clock), clock)
+    )
     app.include_router(unavailable_routes())
     app.include_router(alias_routes(aliases))
     app.include_router(insight_routes(keeper, link, keys, monotonic))
     app.include_router(config_routes(keeper, reloader))
     return app
+
+
+def _default_limits(settings: Settings) -> Bounds:
+    return Bounds.of(settings.limits.default.model_dump(), Bounds())
 
 
 def framed(app: ASGIApp, auth: AdminAuth, *, metrics_auth: bool) -> ASGIApp:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query
 
 from gateway.auth.record import KeyRecord, KeyStatus
-from gateway.auth.virtual_key import redacted
 from gateway.control.key_schema import (
     CreateKey,
+    CreditKey,
     IssuedKey,
+    KeyCredit,
     KeyDeleted,
     KeyFields,
     KeyList,
@@ -20,26 +21,30 @@ from gateway.control.key_schema import (
     UpdateKey,
 )
 from gateway.control.key_service import KeyService
+from gateway.control.key_view import KeyView
+from gateway.domain.money import usd
 from gateway.store.key_repository import StoredKey
 
-_LIMITS = ("rpm", "tpm", "concurrency")
+_IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        description="Of the calls for a key with the same one only the first grants anything, "
+        "whatever the others ask for; it is remembered for a day.",
+    ),
+]
 
 
-def key_routes(service: KeyService, clock: Callable[[], float]) -> APIRouter:
-    """The routes over `service`; `clock` (unix seconds) tells which keys have expired."""
+def key_routes(service: KeyService, view: KeyView, clock: Callable[[], float]) -> APIRouter:
+    """The routes over `service`, showing keys by `view`; `clock` (unix seconds) tells which have expired."""
     router = APIRouter(prefix="/admin/v1/keys", tags=["keys"])
-
-    def shown(key: StoredKey) -> ShownKey:
-        return ShownKey(**_shown(key, clock()))
-
-    def issued(key: StoredKey, text: str) -> IssuedKey:
-        return IssuedKey(**_shown(key, clock()), key=text)
 
     @router.post("")
     async def create_key(body: CreateKey) -> IssuedKey:
         """Make a key. Its secret is in this answer and nowhere else."""
         record, text = await service.create(_given(body))
-        return issued(StoredKey(record, None), text)
+        return await view.issued(StoredKey(record, None), text)
 
     @router.get("")
     async def list_keys(
@@ -56,17 +61,17 @@ def key_routes(service: KeyService, clock: Callable[[], float]) -> APIRouter:
 
         keys, has_more = await service.page(after=after, limit=limit, is_wanted=is_wanted)
         following = keys[-1].record.id if has_more else None
-        return KeyList(data=[shown(key) for key in keys], has_more=has_more, next=following)
+        return KeyList(data=await view.shown(keys), has_more=has_more, next=following)
 
     @router.get("/{id}")
     async def get_key(id: str) -> ShownKey:  # noqa: A002  # the name that callers see
         """One key, revoked ones too."""
-        return shown(await service.get(id))
+        return await view.one(await service.get(id))
 
     @router.patch("/{id}")
     async def update_key(id: str, body: UpdateKey) -> ShownKey:  # noqa: A002  # the name that callers see
-        """Change the fields given; null is no restriction."""
-        return shown(await service.update(id, _given(body)))
+        """Change the fields given; null is no restriction. `limits` are merged one by one."""
+        return await view.one(await service.update(id, _given(body)))
 
     @router.delete("/{id}")
     async def revoke_key(id: str) -> KeyDeleted:  # noqa: A002  # the name that callers see
@@ -78,35 +83,27 @@ def key_routes(service: KeyService, clock: Callable[[], float]) -> APIRouter:
     async def rotate_key(id: str, body: RotateKey | None = None) -> IssuedKey:  # noqa: A002  # the name that callers see
         """Give the key a new secret; older ones work for `grace_s` more, by default not at all."""
         key, text = await service.rotate(id, body.grace_s if body else 0)
-        return issued(key, text)
+        return await view.issued(key, text)
+
+    @router.post("/{id}/credit")
+    async def credit_key(
+        id: str,  # noqa: A002  # the name that callers see
+        body: CreditKey,
+        idempotency_key: _IdempotencyKey = None,
+    ) -> KeyCredit:
+        """Grant prepaid credit, or take some back. A key without credit pays from it from then on."""
+        left = await service.credit(id, body.usd, note=body.note, idempotency_key=idempotency_key)
+        return KeyCredit(
+            id=id,
+            granted_usd=usd(body.usd),
+            granted_nanousd=body.usd,
+            remaining_usd=usd(left),
+            remaining_nanousd=left,
+            note=body.note,
+        )
 
     return router
 
 
 def _given(body: KeyFields) -> dict[str, Any]:
     return body.model_dump(exclude_unset=True)
-
-
-def _shown(key: StoredKey, now: float) -> dict[str, Any]:
-    record = key.record
-    return {
-        "id": record.id,
-        "name": record.name,
-        "redacted": redacted(record.id),
-        "status": record.status(now),
-        "aliases": record.aliases,
-        "models": record.models,
-        "routes": record.routes,
-        "limits": {name: record.limits.get(name) for name in _LIMITS},
-        "budget": record.budget,
-        "credit_usd": record.credit_usd,
-        "training": record.training,
-        "max_output_tokens": record.max_output_tokens,
-        "team": record.team,
-        "may_pin": record.may_pin,
-        "cache_scope": record.cache_scope,
-        "created_at": record.created_at,
-        "expires_at": record.expires_at,
-        "last_used_at": key.last_used_at,
-        "metadata": record.metadata,
-    }

@@ -1,19 +1,26 @@
-"""Issuing, changing, rotating and revoking virtual keys: the rules, without HTTP."""
+"""Issuing, changing, rotating and revoking virtual keys, and their credit: the rules, without HTTP."""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
+import structlog
 
 from gateway.auth import virtual_key
 from gateway.auth.record import KeyDigest, KeyRecord
 from gateway.control.errors import Conflict, NotFound
-from gateway.control.not_available import is_unlimited, refuse_unavailable
+from gateway.control.key_fields import changed
 from gateway.domain.errors import InvalidRequest
+from gateway.domain.money import usd
+from gateway.limits.values import MAX_NANOUSD, AccountView, Bounds
 from gateway.store.key_repository import StoredKey
+
+log = structlog.get_logger(__name__)
 
 _ATTEMPTS = 16  # of a change that others keep overtaking
 
@@ -37,11 +44,22 @@ class KeyStore(Protocol):
         """Ids behind `after`; None where that is no id."""
 
 
+class KeyAccounts(Protocol):
+    """Where their money is counted."""
+
+    async def account(self, key_id: str, bounds: Bounds) -> AccountView:
+        """How a key stands now."""
+
+    async def add_credit(self, key_id: str, nanousd: int, *, grant_id: str) -> int:
+        """Grant credit once for each `grant_id`; returns what is left."""
+
+
 class KeyService:
     """Virtual keys as the admin API sees them.
 
     Args:
         store: where they are kept.
+        accounts: where their money is counted.
         gateway_secret: what they are hashed under; awaited at each use, as the store may hold it.
         clock: unix seconds.
         randbelow: like `secrets.randbelow`.
@@ -50,11 +68,13 @@ class KeyService:
     def __init__(
         self,
         store: KeyStore,
+        accounts: KeyAccounts,
         gateway_secret: Callable[[], Any],
         clock: Callable[[], float],
         randbelow: Callable[[int], int],
     ) -> None:
         self._store = store
+        self._accounts = accounts
         self._gateway_secret = gateway_secret
         self._clock = clock
         self._randbelow = randbelow
@@ -65,14 +85,17 @@ class KeyService:
         Raises `InvalidRequest` for a value that cannot be.
         """
         now = self._clock()
-        chosen = _chosen(fields, now)
-        owner = chosen.get("team") or chosen["name"]
+        blank = KeyRecord(id="", name="", digests=(), created_at=int(now))
+        chosen = changed(blank, fields, now)
         while True:
-            key_id = virtual_key.new_key_id(owner, self._randbelow)
+            key_id = virtual_key.new_key_id(chosen.team or chosen.name, self._randbelow)
             text, digest = await self._new_text(key_id)
-            record = KeyRecord(id=key_id, digests=(digest,), created_at=int(now), **chosen)
+            record = msgspec.structs.replace(chosen, id=key_id, digests=(digest,))
             if await self._store.create(record, created_us=int(now * 1e6)):
-                return record, text
+                break
+        if record.has_credit:  # after the record: an id that is taken has its own credit
+            await self._grant(key_id, fields["credit_usd"], self._new_grant_id())
+        return record, text
 
     async def get(self, key_id: str) -> StoredKey:
         """The key of this id, revoked ones too. Raises `NotFound`."""
@@ -100,13 +123,24 @@ class KeyService:
 
     async def update(self, key_id: str, fields: Mapping[str, Any]) -> StoredKey:
         """Change what is given, leave the rest. Raises `NotFound`, `InvalidRequest`."""
-        chosen = _chosen(fields, self._clock())
+        now = self._clock()
+        credit = fields.get("credit_usd")
+        if credit is not None:
+            await self._refuse_too_much((await self.get(key_id)).record, credit, "credit_usd")
 
         def change(record: KeyRecord) -> KeyRecord:
             _refuse_revoked(record)
-            return msgspec.structs.replace(record, **chosen)
+            if credit is not None and record.has_credit:
+                raise InvalidRequest(
+                    f"The key `{key_id}` has credit: POST /admin/v1/keys/{key_id}/credit grants more.",
+                    "credit_usd",
+                )
+            return changed(record, fields, now)
 
-        return await self._change(key_id, change)
+        stored = await self._change(key_id, change)
+        if credit is not None:  # only of two changes at once the first comes here
+            await self._grant(key_id, credit, self._new_grant_id())
+        return stored
 
     async def revoke(self, key_id: str) -> None:
         """Close the key for ever; its record stays, so no other key gets its id. Raises `NotFound`."""
@@ -136,6 +170,53 @@ class KeyService:
 
         return await self._change(key_id, change), text
 
+    async def credit(
+        self, key_id: str, nanousd: int, *, note: str | None, idempotency_key: str | None
+    ) -> int:
+        """Grant credit, or take it back where negative; returns what is left, nano-dollars.
+
+        A key without credit pays from it from then on. Of the calls with one idempotency key only the first
+        grants anything; it is remembered for a day.
+
+        Raises `NotFound`, `InvalidRequest`.
+        """
+        record = (await self.get(key_id)).record
+        _refuse_revoked(record)
+        if nanousd < 0 and not record.has_credit:
+            raise InvalidRequest(f"The key `{key_id}` has no credit to take back.", "usd")
+        await self._refuse_too_much(record, nanousd, "usd")
+        given = idempotency_key and hashlib.sha256(f"{key_id} {idempotency_key}".encode()).hexdigest()
+        # First the money: a key that pays from credit and has none is refused every call.
+        left = await self._grant(key_id, nanousd, given or self._new_grant_id(), note)
+        await self._change(key_id, lambda record: msgspec.structs.replace(record, has_credit=True))
+        return left
+
+    async def credit_left(self, records: Sequence[KeyRecord]) -> dict[str, int]:
+        """What is left of their credit by key id, nano-dollars, for those that pay from it."""
+        payers = [record.id for record in records if record.has_credit]
+        views = await asyncio.gather(*(self._accounts.account(key_id, Bounds()) for key_id in payers))
+        return {key_id: view.credit_nanousd or 0 for key_id, view in zip(payers, views, strict=True)}
+
+    async def _refuse_too_much(self, record: KeyRecord, nanousd: int, param: str) -> None:
+        """Keep all that was ever granted to a key within what the store counts exactly."""
+        granted = (await self._accounts.account(record.id, Bounds())).granted_nanousd or 0
+        if abs(granted + nanousd) > MAX_NANOUSD:
+            raise InvalidRequest(
+                f"A key can be granted {usd(MAX_NANOUSD)} US dollars in all, and `{record.id}` was "
+                f"{usd(granted)}. Make a new key.",
+                param,
+            )
+
+    async def _grant(self, key_id: str, nanousd: int, grant_id: str, note: str | None = None) -> int:
+        left = await self._accounts.add_credit(key_id, nanousd, grant_id=grant_id)
+        log.info(
+            "credit granted", key=key_id, usd=usd(nanousd), note=note, left_usd=usd(left), grant=grant_id
+        )
+        return left
+
+    def _new_grant_id(self) -> str:
+        return f"{self._randbelow(2**128):032x}"
+
     async def _new_text(self, key_id: str) -> tuple[str, KeyDigest]:
         text = virtual_key.format_key(key_id, virtual_key.new_secret(self._randbelow))
         return text, KeyDigest(virtual_key.digest(await self._gateway_secret(), text))
@@ -155,37 +236,3 @@ class KeyService:
 def _refuse_revoked(record: KeyRecord) -> None:
     if record.revoked:
         raise InvalidRequest(f"The key `{record.id}` is revoked for good. Make a new one.", "id")
-
-
-def _chosen(fields: Mapping[str, Any], now: float) -> dict[str, Any]:
-    """The fields of a record that a caller chose.
-
-    Null means no restriction, and where that has no sense, the default: nobody is given training or pinning
-    by a null.
-    """
-    refuse_unavailable(fields)
-    chosen = {name: value for name, value in fields.items() if name not in _NULL_IS_DEFAULT}
-    for name in ("aliases", "models", "routes"):
-        if isinstance(chosen.get(name), list):
-            chosen[name] = tuple(dict.fromkeys(chosen[name]))
-    for name, default in _NULL_IS_DEFAULT.items():
-        if name in fields:
-            chosen[name] = fields[name] if fields[name] is not None else default
-    if "limits" in fields:
-        given = fields["limits"]
-        chosen["limits"] = (
-            dict.fromkeys(("rpm", "tpm", "concurrency"))
-            if given is None
-            else {name: None if is_unlimited(name, value) else value for name, value in given.items()}
-        )
-    if chosen.get("expires_at") is not None and chosen["expires_at"] <= now:
-        raise InvalidRequest("`expires_at` must be in the future, in unix seconds.", "expires_at")
-    return chosen
-
-
-_NULL_IS_DEFAULT: Mapping[str, Any] = {
-    "training": False,
-    "may_pin": False,
-    "cache_scope": "key",
-    "metadata": {},
-}

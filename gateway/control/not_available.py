@@ -17,7 +17,6 @@ WORDS = "not available in this version"
 _EVERY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 ROUTES: tuple[tuple[str, str], ...] = (
-    ("POST", "/admin/v1/keys/{id}/credit"),
     ("POST", "/admin/v1/aliases/{name:path}/canary"),
     ("POST", "/admin/v1/aliases/{name:path}/shadow"),
     ("POST", "/admin/v1/aliases/{name:path}/promote"),
@@ -31,32 +30,8 @@ ROUTES: tuple[tuple[str, str], ...] = (
     ("*", "/v1/organization/{rest:path}"),
 )
 
-UNLIMITED = 10**9
-"""A limit of this or more is none. Concurrency has its own bound: nobody holds a million calls open."""
-
-UNLIMITED_CONCURRENCY = 10**6
-
-
-def is_unlimited(limit: str, value: int | None) -> bool:
-    """True where this value of a limit (`rpm`, `tpm`, `concurrency`) bounds nothing."""
-    bound = UNLIMITED_CONCURRENCY if limit == "concurrency" else UNLIMITED
-    return value is None or value >= bound
-
-
-def _bounds_something(limits: Any) -> bool:
-    return limits is not None and not all(is_unlimited(name, value) for name, value in limits.items())
-
-
-def _is_given(value: Any) -> bool:
-    return value is not None
-
-
 KEY_FIELDS: Mapping[str, Callable[[Any], bool]] = {
     # field of a key: does this value ask for what is not there?
-    "limits": _bounds_something,
-    "budget": _is_given,
-    "credit_usd": _is_given,
-    "max_output_tokens": _is_given,
     "cache_scope": lambda scope: scope == "team",
 }
 

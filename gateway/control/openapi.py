@@ -22,6 +22,14 @@ nothing; `aliases` alone closes raw model ids. A null for `training`, `may_pin`,
 `metadata` is the default. A revoked key is kept, so that its id is never used again: it is shown by its
 id and by `status=revoked` or `all`, and changes no more. An alias that a key names need not exist yet.
 
+Bounds of a key: each of `limits` that is absent is the configured default, null or 10^9 and more is
+unlimited, 0 refuses every call. A change merges `limits` field by field, so what it does not name stays;
+"default" names the default again. `limits` in an answer are those that the key names, `effective_limits`
+those that hold. A budget or credit of 0 refuses every call. A `budget` is replaced whole. Money is US
+dollars: a number, taken at its shortest decimal form, or a text, which is always exact; nine decimals and
+9,000,000 at most. In answers it is decimal text, with whole nano-dollars beside it as `*_nanousd`.
+`credit_usd` in an answer is what is left. What a key has used stands in `GET /v1/key` of its holder.
+
 Aliases: every change is a revision, numbered from 1. The configuration file is one author among others,
 named `file`: it makes a revision only where its own block differs from what it gave last, so a change
 made here stands until then. An alias that goes from the file is deleted by it, whoever changed it

@@ -26,6 +26,7 @@ from gateway.control.key_service import KeyService
 from gateway.control.link import WorkerLink
 from gateway.control.reload import ConfigReloader
 from gateway.control.snapshot import SnapshotKeeper
+from gateway.store.accounts import AccountStore
 from gateway.store.alias_repository import AliasRepository
 from gateway.store.client import Store
 from gateway.store.errors import StoreAway, StoreError
@@ -98,7 +99,13 @@ class ControlPlane:
         )
         auth = AdminAuth(self._configured_admin_key, self._secrets, time.monotonic)
         self.api = create_app(
-            keys=KeyService(KeyRepository(self._store), self._gateway_secret, time.time, secrets.randbelow),
+            keys=KeyService(
+                KeyRepository(self._store),
+                AccountStore(self._store),
+                self._gateway_secret,
+                time.time,
+                secrets.randbelow,
+            ),
             aliases=AliasService(aliases, self.keeper, self.link, time.time),
             keeper=self.keeper,
             link=self.link,

@@ -12,10 +12,10 @@ from tests.integration.control.running import RunningControl
 
 SHAPE = [
     *("object", "id", "name", "redacted", "status", "aliases", "models", "routes", "limits", "budget"),
-    *("credit_usd", "training", "max_output_tokens", "team", "may_pin", "cache_scope", "created_at"),
-    *("expires_at", "last_used_at", "metadata"),
+    *("effective_limits", "credit_usd", "credit_nanousd", "training", "max_output_tokens", "team"),
+    *("may_pin", "cache_scope", "created_at", "expires_at", "last_used_at", "metadata"),
 ]
-BENCH = {"name": "bench", "limits": {"rpm": 10**9, "tpm": 10**12, "concurrency": 10**6}}
+DEFAULT_LIMITS = {"rpm": 600, "tpm": 1_000_000, "concurrency": 100}
 
 
 async def opens(store: Store, key: str) -> bool:
@@ -43,18 +43,18 @@ async def test_a_key_is_shown_once_and_stored_as_a_hash(control: RunningControl,
 
 async def test_defaults(control: RunningControl) -> None:
     made = await control.call("POST", "/keys", {"name": "plain"})
-    unlimited = {"rpm": None, "tpm": None, "concurrency": None}
     assert {name: made[name] for name in SHAPE if name not in ("id", "redacted", "created_at")} == {
         "object": "key",
         "name": "plain",
         "status": "active",
-        "limits": unlimited,
+        "limits": {},
+        "effective_limits": DEFAULT_LIMITS,
         "training": False,
         "may_pin": False,
         "cache_scope": "key",
         "metadata": {},
         **dict.fromkeys(("aliases", "models", "routes", "budget", "credit_usd", "max_output_tokens", "team")),
-        **dict.fromkeys(("expires_at", "last_used_at")),
+        **dict.fromkeys(("credit_nanousd", "expires_at", "last_used_at")),
     }
 
 
@@ -67,6 +67,7 @@ async def test_every_field_comes_back_and_is_changed_by_itself(control: RunningC
         "training": "all",
         "may_pin": True,
         "cache_scope": "key",
+        "max_output_tokens": 500,
         "team": "acme",
         "expires_at": 4102444800,
         "metadata": {"owner": "me", "nested": [1, None, {"x": True}]},
@@ -81,6 +82,7 @@ async def test_every_field_comes_back_and_is_changed_by_itself(control: RunningC
         {"expires_at": None},
         {"training": None},
         {"may_pin": False},
+        {"max_output_tokens": None},
         {"metadata": {}},
         {"name": "renamed"},
         {},
@@ -93,11 +95,6 @@ async def test_every_field_comes_back_and_is_changed_by_itself(control: RunningC
         assert await control.call("GET", f"/keys/{made['id']}") == after
 
 
-async def test_unlimited_limits_are_taken_though_limits_are_not_there_yet(control: RunningControl) -> None:
-    made = await control.call("POST", "/keys", BENCH)
-    assert made["limits"] == {"rpm": None, "tpm": None, "concurrency": None}
-
-
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({}, "name", "required"),
     ({"name": ""}, "name", "at least 1"),
@@ -108,10 +105,6 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"name": "x", "nmae": 1}, "nmae", "Unknown field"),
     ({"name": "x", "limits": {"rps": 1}}, "limits.rps", "Unknown field"),
     ({"name": "x", "limits": {"rpm": -1}}, "limits.rpm", "greater than or equal to 0"),
-    ({"name": "x", "limits": {"rpm": 60}}, "limits", "not available in this version"),
-    ({"name": "x", "budget": {"usd": 5, "period": "day"}}, "budget", "not available in this version"),
-    ({"name": "x", "credit_usd": "5"}, "credit_usd", "not available in this version"),
-    ({"name": "x", "max_output_tokens": 5}, "max_output_tokens", "not available in this version"),
     ({"name": "x", "cache_scope": "team"}, "cache_scope", "not available in this version"),
     ({"name": "x", "cache_scope": "all"}, "cache_scope", "'key' or 'team'"),
     ({"name": "x", "routes": ["chat"]}, "routes", "unknown route"),

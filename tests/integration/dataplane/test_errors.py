@@ -102,7 +102,6 @@ class TestRoutes:
             "/v1/images/generations",
             "/v1/audio/speech",
             "/v1/feedback",
-            "/v1/key",
             "/v1/files",
         ],
     )

@@ -20,11 +20,8 @@ ASKED_FOR = {
     "aliases.s.sunset": "aliases: {s: {model: m, sunset: {switch_to: t}}}",
     "aliases.s.cache": "aliases: {s: {model: m, cache: {ttl_s: 5}}}",
     "aliases.s.hedge": "aliases: {s: {model: m, hedge: true}}",
-    "aliases.s.max_output_tokens": "aliases: {s: {model: m, max_output_tokens: 5}}",
-    "limits.default.rpm": "limits: {default: {rpm: null}}",
-    "limits.assumed_output_tokens": "limits: {assumed_output_tokens: 1}",
     "cache.enabled": "cache: {enabled: true}",
-    "on_store_failure.budgets": "on_store_failure: {budgets: open}",
+    "on_store_failure.cache": "on_store_failure: {cache: closed}",
 }
 
 
@@ -44,10 +41,6 @@ def test_every_row_has_its_case() -> None:
     [
         "store: {url: 'redis+sentinel://a:1,b:2/service'}",
         "upstreams: {a: {kind: litellm, base_url: 'https://a'}}",
-        "limits: {default: {tpm: 5}}",
-        "limits: {default: {concurrency: 5}}",
-        "on_store_failure: {limits: open}",
-        "on_store_failure: {cache: closed}",
     ],
 )
 def test_so_are_its_other_forms(text: str) -> None:
@@ -58,3 +51,16 @@ def test_defaults_that_are_written_out_pass() -> None:
     assert list(unavailable(loaded(EVERY_FIELD))) == []
     assert said("aliases: {s: {model: m, hedge: false}}") == []
     assert said("store: {url: 'redis://h'}") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "limits: {default: {rpm: 0, tpm: null, concurrency: 1000000000}, assumed_output_tokens: 1}",
+        "on_store_failure: {limits: closed, budgets: open}",
+        "on_store_failure: {limits: open, budgets: local}",
+        "aliases: {s: {model: m, max_output_tokens: 5}}",
+    ],
+)
+def test_bounds_of_keys_are_available(text: str) -> None:
+    assert said(text) == []
