@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -53,17 +53,32 @@ class AdminClient:
         author: str | None = None,
     ) -> dict[str, Any]:
         """Call a route and return its JSON object. Parts of `path` are escaped, slashes too."""
-        url = "/".join([self._url, "admin/v1", *(quote(part, safe=":@") for part in path)])
-        given = {name: value for name, value in (query or {}).items() if value is not None}
         headers = {"x-tunegate-author": author} if author else None
         try:
-            response = self._http.request(method, url, params=given, json=body, headers=headers)
+            response = self._http.request(
+                method, self._route(path), params=_given(query), json=body, headers=headers
+            )
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise click.ClickException(
-                f"cannot reach the control plane at {self._url}: {error}. "
-                "Is the gateway running there (--url, TUNEGATE_ADMIN_URL)?"
-            ) from error
+            raise self._unreachable(error) from error
         return _read(response, self._url)
+
+    def stream(
+        self, method: str, *path: str, query: Mapping[str, Any] | None = None, body: Any = None
+    ) -> Iterator[bytes]:
+        """Call a route and give the bytes of its answer as they come, however many there are."""
+        has_begun = False
+        try:
+            with self._http.stream(method, self._route(path), params=_given(query), json=body) as response:
+                if not response.is_success:
+                    response.read()
+                    _read(response, self._url)
+                for piece in response.iter_bytes():
+                    has_begun = True
+                    yield piece
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            if has_begun:
+                raise click.ClickException(f"the answer of {self._url} broke off: {error}") from error
+            raise self._unreachable(error) from error
 
     def listed(
         self, *path: str, query: Mapping[str, Any] | None = None, limit: int | None = None
@@ -78,6 +93,19 @@ class AdminClient:
             if not page["has_more"] or (limit and len(data) >= limit):
                 return {**page, "data": data}
             asked["after"] = page["next"]
+
+    def _route(self, path: Iterable[str]) -> str:
+        return "/".join([self._url, "admin/v1", *(quote(part, safe=":@") for part in path)])
+
+    def _unreachable(self, error: Exception) -> click.ClickException:
+        return click.ClickException(
+            f"cannot reach the control plane at {self._url}: {error}. "
+            "Is the gateway running there (--url, TUNEGATE_ADMIN_URL)?"
+        )
+
+
+def _given(query: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (query or {}).items() if value is not None}
 
 
 def _read(response: httpx2.Response, url: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Header
@@ -38,6 +38,7 @@ def create_app(
     render_metrics: Callable[[str], tuple[bytes, str]],
     clock: Callable[[], float],
     monotonic: Callable[[], float],
+    usage: Sequence[APIRouter] = (),
 ) -> FastAPI:
     """Every route, answering errors in the official shape; `frame` puts the admin key in front.
 
@@ -45,6 +46,7 @@ def create_app(
         render_metrics: body and content type of `/metrics`, for a request's `accept`.
         clock: unix seconds.
         monotonic: monotonic seconds.
+        usage: the routes of usage and the ledger.
     """
     app = FastAPI(
         title="Tunegate control plane",
@@ -60,6 +62,8 @@ def create_app(
     app.include_router(
         key_routes(keys, KeyView(keys, lambda: _default_limits(keeper.settings), clock), clock)
     )
+    for router in usage:
+        app.include_router(router)
     app.include_router(unavailable_routes())
     app.include_router(alias_routes(aliases))
     app.include_router(insight_routes(keeper, link, keys, monotonic))

@@ -22,12 +22,8 @@ ROUTES: tuple[tuple[str, str], ...] = (
     ("POST", "/admin/v1/aliases/{name:path}/promote"),
     ("POST", "/admin/v1/aliases/{name:path}/abort"),
     ("POST", "/admin/v1/upstreams/{name}/probe"),
-    ("GET", "/admin/v1/usage"),
-    ("GET", "/admin/v1/usage/events"),
-    ("GET", "/admin/v1/usage/export"),
     ("*", "/admin/v1/jobs{rest:path}"),
     ("*", "/admin/v1/comparisons{rest:path}"),
-    ("*", "/v1/organization/{rest:path}"),
 )
 
 KEY_FIELDS: Mapping[str, Callable[[Any], bool]] = {

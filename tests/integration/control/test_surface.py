@@ -75,7 +75,6 @@ async def test_what_is_not_there_yet_says_so(control: RunningControl) -> None:
         assert "not available in this version" in error["message"]
         assert error["code"] is None
     check(await control.http.get("/admin/v1/jobs"), 404)
-    check(await control.http.get("/v1/organization/usage/completions?start_time=1"), 404)
 
 
 async def test_a_bug_tells_nothing_but_its_request_id(

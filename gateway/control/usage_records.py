@@ -1,0 +1,100 @@
+"""Events of the ledger as they are shown, exported and counted again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec.structs import astuple
+
+from gateway.auth.virtual_key import is_key_id
+from gateway.control.usage_query import UsageQuery
+from gateway.control.usage_rows import HOUR_S, Figures, Group, dollars, shown_figures
+from gateway.metering.record import LedgerRecord
+from gateway.store.usage import SEPARATOR, SHARDS
+from gateway.store.usage_events import START, Event, EventSequence, LedgerReader
+
+BATCH = 512
+"""Events handled at a time: a few ms, in which nothing else runs."""
+
+_CLOCKS_DIFFER_S = HOUR_S  # by less than this, between processes that serve and the store
+_WAS = re.compile(rb"([a-z]+) ([0-9]+) [01]\|([0-9 ]+)\|(.*)", re.DOTALL)
+
+
+class Counted(NamedTuple):
+    """What an event adds to the counters of a moment (unix ms), or with a `sign` of -1 takes from them."""
+
+    sign: int
+    at_ms: int
+    dimensions: Group
+    figures: Figures
+
+
+def counted(event: Event) -> list[Counted]:
+    """What an event did to the counters: a correction also took back what it replaces.
+
+    Raises `msgspec.DecodeError` for what is no record.
+    """
+    record = LedgerRecord.decode(event.record)
+    dimensions, figures = astuple(record.dimensions), list(astuple(record.counters()))
+    moves = [Counted(1, round(record.ts * 1000), dimensions, figures)]
+    if event.was is not None:
+        moves.append(_replaced(event.was)[1])
+    return moves
+
+
+def shown_event(event: Event) -> dict[str, Any]:
+    """One event as it is shown and exported; `was` has the figures that a correction replaces.
+
+    Raises `msgspec.DecodeError` for what is no record.
+    """
+    record: dict[str, Any] = msgspec.json.decode(event.record, type=dict[str, Any])
+    ms, number = event.position
+    shown = {
+        "object": f"usage.{event.kind}",
+        "id": f"{event.shard}-{ms}-{number}",
+        **record,
+        **dollars(record),
+    }
+    if event.was is not None:
+        state, replaced = _replaced(event.was)
+        shown["was"] = {"state": state, **shown_figures(replaced.figures)}
+    return shown
+
+
+async def events_of(ledger: LedgerReader, start: int, only: Mapping[str, frozenset[str]]) -> EventSequence:
+    """The events that may be of requests that came at `start` (unix seconds) or later, up to now.
+
+    An event is written when its request ends, perhaps days after it came, but not before: so there is a begin
+    to read from, and no end but the present.
+    """
+    keys = only.get("key")
+    shards = SHARDS if keys is None else sorted({key[:2] for key in keys if is_key_id(key)})
+    begin = (max(0, start - _CLOCKS_DIFFER_S) * 1000, 0)
+    return EventSequence(ledger, dict.fromkeys(shards, max(begin, START)), await ledger.ends(shards))
+
+
+async def selected_rows(ledger: LedgerReader, query: UsageQuery) -> AsyncIterator[list[dict[str, Any]]]:
+    """The events of requests that came in the period, as far as the filters let them in, by batches."""
+    start, end = query.period.start, query.period.end
+    sequence = await events_of(ledger, start, query.only)
+    async for events in sequence.batches(BATCH):
+        shown = [shown_event(event) for event in events]
+        yield [
+            row
+            for row in shown
+            if start <= row["ts"] < end
+            and all((row.get(name) or "") in values for name, values in query.only.items())
+        ]
+
+
+def _replaced(was: bytes) -> tuple[str, Counted]:
+    """The state and the figures that a correction took back."""
+    found = _WAS.fullmatch(was)
+    if found is None:
+        raise msgspec.DecodeError("a correction that does not say what it replaces")
+    state, at_ms, figures, dimensions = found.groups()
+    counters = [int(figure) for figure in figures.split()]
+    return state.decode(), Counted(-1, int(at_ms), tuple(dimensions.decode().split(SEPARATOR)), counters)
