@@ -42,7 +42,6 @@ UNAVAILABLE = (
     ),
     Unavailable("store.wait_replicas", "waiting for replicas"),
     Unavailable("store.cache_url", "the response cache"),
-    Unavailable("ledger.retention_days", "the ledger"),
     Unavailable(
         "upstreams.*.kind",
         "this kind of upstream",

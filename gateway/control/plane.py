@@ -23,9 +23,11 @@ from gateway.control.alias_service import AliasService
 from gateway.control.app import create_app, framed
 from gateway.control.discovery import EVERY_S, Discovery
 from gateway.control.key_service import KeyService
+from gateway.control.ledger_keeping import LedgerKeeping
 from gateway.control.link import WorkerLink
 from gateway.control.reload import ConfigReloader
 from gateway.control.snapshot import SnapshotKeeper
+from gateway.control.usage_part import usage_routers
 from gateway.store.accounts import AccountStore
 from gateway.store.alias_repository import AliasRepository
 from gateway.store.client import Store
@@ -33,6 +35,7 @@ from gateway.store.errors import StoreAway, StoreError
 from gateway.store.key_repository import KeyRepository
 from gateway.store.secret_repository import SecretRepository
 from gateway.supervisor.paths import embedded_socket
+from gateway.telemetry.counters import Counters
 from gateway.telemetry.exposition import Registry
 from gateway.upstream.client import make_client
 from gateway.upstream.http1.transport import Http1Transport
@@ -89,6 +92,7 @@ class ControlPlane:
         self._secrets = SecretRepository(self._store)
         aliases = AliasRepository(self._store)
         self.metrics = Registry()
+        self._counters = Counters()
         self.link = WorkerLink(runtime / "control.sock", secrets.token_hex(8), self.metrics)
         self.keeper = SnapshotKeeper(aliases, self.link.push, text, settings, time.time)
         self.reloader = ConfigReloader(
@@ -96,6 +100,12 @@ class ControlPlane:
         )
         self._discovery = Discovery(
             aliases, lambda name, upstream: make_client(name, upstream, self._transports, self._demo_socket)
+        )
+        self._ledger = LedgerKeeping(
+            self._store,
+            Path(settings.store.data_dir),
+            lambda: self.keeper.settings.ledger.retention_days,
+            self._counters,
         )
         auth = AdminAuth(self._configured_admin_key, self._secrets, time.monotonic)
         self.api = create_app(
@@ -110,7 +120,8 @@ class ControlPlane:
             keeper=self.keeper,
             link=self.link,
             reloader=self.reloader,
-            render_metrics=self.metrics.render,
+            usage=usage_routers(self._store, lambda: self.keeper.settings.ledger.retention_days, time.time),
+            render_metrics=self._render_metrics,
             clock=time.time,
             monotonic=time.monotonic,
         )
@@ -142,13 +153,20 @@ class ControlPlane:
             tasks.create_task(self.reloader.watch())
             tasks.create_task(self._keep_looking())
             tasks.create_task(self._keep_young())
+            tasks.create_task(self._ledger.run())
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self.link.aclose()
         for transport in self._transports.values():
             await transport.aclose()
+        await self._ledger.aclose()
         await self._store.aclose()
+
+    def _render_metrics(self, accept: str) -> tuple[bytes, str]:
+        """What the workers have counted, and this process."""
+        self.metrics.apply("control", self._counters.take_delta())
+        return self.metrics.render(accept)
 
     async def _meet_store(self) -> str | None:
         """Wait for the store, agree with other replicas on the admin key, read the aliases."""

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.gateway_process import GatewayProcess
+from tests.e2e.conftest import config_with
+from tests.e2e.gateway_process import running_gateway
+from tests.support.fake_upstream import FakeUpstream
 
 HEAVY = ("fastapi", "starlette", "litellm", "openai", "gateway.control", "gateway.cli", "gateway.demo")
 """Of no use to a call; some take seconds to load and a hundred megabytes."""
@@ -41,13 +43,15 @@ def test_the_supervisor_loads_nothing_but_the_standard_library() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc, of Linux")
-def test_memory_of_running_processes(gateway: GatewayProcess, key: str) -> None:
-    with gateway.each_worker() as workers:
-        assert {worker.chat(key, "acme").status_code for worker in workers} == {200}
+def test_memory_of_running_processes(fake: FakeUpstream) -> None:
+    with running_gateway(config_with(fake)) as gateway:  # a fresh one: no call has made it count tokens yet
+        key = gateway.new_key()
+        with gateway.each_worker() as workers:
+            assert {worker.chat(key, "acme").status_code for worker in workers} == {200}
 
-    for name in ("worker-0", "worker-1"):
-        assert resident_mib(gateway.pid(name)) < WORKER_MIB
-    assert resident_mib(gateway.process.pid) < SUPERVISOR_MIB
+        for name in ("worker-0", "worker-1"):
+            assert resident_mib(gateway.pid(name)) < WORKER_MIB
+        assert resident_mib(gateway.process.pid) < SUPERVISOR_MIB
 
 
 def resident_mib(pid: int) -> float:

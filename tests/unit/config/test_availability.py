@@ -12,7 +12,6 @@ ASKED_FOR = {
     "store.url": "store: {url: 'redis+cluster://a:1,b:2'}",
     "store.wait_replicas": "store: {wait_replicas: 1}",
     "store.cache_url": "store: {cache_url: 'redis://h'}",
-    "ledger.retention_days": "ledger: {retention_days: 30}",
     "upstreams.a.kind": "upstreams: {a: {kind: azure, base_url: 'https://a'}}",
     "upstreams.a.quirks": "upstreams: {a: {kind: demo, quirks: {any: 1}}}",
     "upstreams.a.deployments": "upstreams: {a: {kind: demo, deployments: {m: d}}}",
