@@ -33,13 +33,15 @@ class Bucket:
     def level_at(self, now_ms: int, limit: int) -> int:
         """The level at `now_ms` under `limit`, which is at least 1.
 
-        Where the clock went back nothing drains. Under another limit than before the bucket is empty in the
-        same time as before.
+        Where the clock went back nothing drains. Under another limit than before, what was used stays used:
+        a higher one has more left by the difference, a lower one is full at most, so that a call fits after a
+        while of the new limit. What was above the old limit is a debt: as long as it was under a lower one,
+        as large as it was under a higher one.
         """
         level = max(0, self.level - max(0, now_ms - self.at_ms) * self.limit)
-        if limit != self.limit:
+        if level > limit * UNIT and limit != self.limit:
             # Floats on purpose: the script has nothing else, and both round the same way.
-            level = min(math.floor(level / self.limit * limit), MAX_LEVEL)
+            level = min(level, max(limit * UNIT, math.floor(level / self.limit * limit)))
         return level
 
 

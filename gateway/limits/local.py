@@ -38,7 +38,7 @@ class LocalLimiter:
         """Workers that share the limits: what `AccountStore.beat` answered last."""
         self._clock_ms = clock_ms
         self._keys: dict[str, _Key] = {}
-        self._open: dict[str, tuple[str, int]] = {}
+        self._open: dict[str, tuple[str, int | None]] = {}  # tokens taken; None: there was no limit
         self._clean_at = FIRST_CLEANING
 
     def admit(self, admission: Admission) -> Admitted | Refused:
@@ -46,6 +46,9 @@ class LocalLimiter:
         now = self._clock_ms()
         bounds = self._share(admission.bounds)
         key = self._keys.get(admission.key_id) or self._new_key(admission.key_id, now)
+        # Written whatever the answer is: else a clock that went back, or another share, would let a bucket
+        # drain at the wrong pace until a call fits.
+        key.rpm, key.tpm = _moved(key.rpm, now, bounds.rpm), _moved(key.tpm, now, bounds.tpm)
         rpm, tpm = _level(key.rpm, now, bounds.rpm), _level(key.tpm, now, bounds.tpm)
         tokens = min(admission.tokens, UNLIMITED)
         if admission.request_id in self._open:
@@ -66,17 +69,17 @@ class LocalLimiter:
             tpm += tokens * UNIT
             key.tpm = Bucket(tpm, now, bounds.tpm)
         key.in_use += 1
-        self._open[admission.request_id] = (admission.key_id, tokens)
+        self._open[admission.request_id] = (admission.key_id, None if bounds.tpm is None else tokens)
         return admitted(bounds, Levels(now, rpm, tpm, key.in_use))
 
     def settle(self, request_id: str, tokens_actual: int) -> None:
         """End a call. Nothing happens to one that was not admitted here, or has ended."""
-        key_id, tokens = self._open.pop(request_id, (None, 0))
+        key_id, tokens = self._open.pop(request_id, (None, None))
         if key_id is None:
             return
         key, now = self._keys[key_id], self._clock_ms()
         key.in_use -= 1
-        if key.tpm is not None:
+        if key.tpm is not None and tokens is not None:
             level = key.tpm.level_at(now, key.tpm.limit)
             key.tpm = Bucket(settled(level, min(tokens_actual, UNLIMITED) - tokens), now, key.tpm.limit)
 
@@ -98,6 +101,10 @@ class LocalLimiter:
 
 def _level(bucket: Bucket | None, now: int, limit: int | None) -> int:
     return bucket.level_at(now, limit) if bucket is not None and limit else 0
+
+
+def _moved(bucket: Bucket | None, now: int, limit: int | None) -> Bucket | None:
+    return Bucket(bucket.level_at(now, limit), now, limit) if bucket is not None and limit else bucket
 
 
 def _allows(limit: int | None, level: int, cost: int) -> bool:

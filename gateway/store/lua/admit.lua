@@ -147,15 +147,21 @@ if is_taken then
   end
 end
 
--- Where the clock went back levels are written on a refusal too, or nothing would drain until it is where it
--- was.
-if rpm and rpm > 0 and (is_taken or now < (tonumber(kept[2]) or 0)) then
+-- Where the clock went back or the limit has changed, a refusal writes the level too, or it would drain at the
+-- wrong pace until a call fits.
+local function is_outdated(written_at, written_of, limit)
+  return written_at and (now < tonumber(written_at) or limit ~= tonumber(written_of))
+end
+local is_written = is_taken
+if rpm and rpm > 0 and (is_taken or is_outdated(kept[2], kept[3], rpm)) then
   redis.call('HSET', limits, 'rpm', int(rpm_level), 'rpm_at', now_text, 'rpm_of', ARGV[5])
+  is_written = true
 end
-if tpm and tpm > 0 and (is_taken or now < (tonumber(kept[5]) or 0)) then
+if tpm and tpm > 0 and (is_taken or is_outdated(kept[5], kept[6], tpm)) then
   redis.call('HSET', limits, 'tpm', int(tpm_level), 'tpm_at', now_text, 'tpm_of', ARGV[6])
+  is_written = true
 end
-if is_taken then
-  redis.call('PEXPIRE', limits, int(math.max(IDLE_MS, tpm and tpm_level / tpm or 0)))
+if is_written then
+  redis.call('PEXPIRE', limits, int(math.max(IDLE_MS, tpm and tpm > 0 and tpm_level / tpm or 0)))
 end
 return {verdict, now, rpm_level, tpm_level, open, budget_left, credit_left}

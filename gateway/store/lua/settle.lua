@@ -6,7 +6,7 @@
 -- KEYS[6]            the shard's ledger; its usage counters have the same tag (usage_of_day, usage_of_hour)
 -- ARGV[1]..ARGV[3]   request id, state, record as JSON
 -- ARGV[4]            when it was admitted, ms: the hour, day and month that it counts to
--- ARGV[5], ARGV[6]   what it took of the tokens a minute; that limit, "" = unlimited
+-- ARGV[5], ARGV[6]   what it took of the tokens a minute; that limit as admitted, "" = unlimited: it took none
 -- ARGV[7]            1 = paid from credit, else 0
 -- ARGV[8]            1 = the store admitted it, else 0
 -- ARGV[9]            1 = only if its reservation is open and the lease over, else 0
@@ -102,7 +102,7 @@ if entry and kept[6] == since then -- else its count was dropped meanwhile
   redis.call('HSET', limits, 'open', kept[4] - 1, 'n:' .. process, kept[5] - 1)
 end
 local more_tokens = known and 0 or ARGV[5] - tokens_held -- a correction comes too late for the minute
-local tpm = tonumber(kept[3] or ARGV[6])
+local tpm = tonumber(ARGV[6]) and tonumber(kept[3] or ARGV[6])
 if more_tokens ~= 0 and tpm and tpm > 0 then
   local level = level_at(now, tpm, kept[1], kept[2], kept[3]) + more_tokens * UNIT
   level = math.min(math.max(level, 0), MAX_LEVEL)

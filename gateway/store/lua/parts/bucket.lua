@@ -5,8 +5,8 @@ local UNIT = 60000
 local MAX_LEVEL = 9000000000000000
 
 -- The level at `now` under `limit`, which is not 0, from what is stored: strings, or false for an unused
--- bucket. Where the clock went back nothing drains. A level written under another limit is empty in the same
--- time as before.
+-- bucket. Where the clock went back nothing drains. Of what was used under another limit all stays used, but a
+-- lower one is full at most, and a debt lasts no longer than before.
 local function level_at(now, limit, level, written_at, written_of)
   if not level then
     return 0
@@ -15,8 +15,8 @@ local function level_at(now, limit, level, written_at, written_of)
   if now > written_at then
     level = math.max(0, level - (now - written_at) * written_of)
   end
-  if written_of ~= limit then
-    level = math.min(math.floor(level / written_of * limit), MAX_LEVEL)
+  if level > limit * UNIT and limit ~= written_of then
+    level = math.min(level, math.max(limit * UNIT, math.floor(level / written_of * limit)))
   end
   return level
 end
