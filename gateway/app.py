@@ -29,7 +29,8 @@ from gateway.edge.render import render
 from gateway.limits.local import LocalLimiter
 from gateway.link import State
 from gateway.metering.journal import Journal
-from gateway.metering.meter import Meter
+from gateway.metering.meter import CLOSE_S, Meter
+from gateway.metering.provisions import Provisions
 from gateway.metering.rejected import Rejected
 from gateway.observer import RequestObserver
 from gateway.pipeline import CallService
@@ -106,9 +107,11 @@ class Worker:
             on_settled=lambda state: self.counters.inc(SETTLEMENTS, (state,)),
             on_store_error=lambda operation: self.counters.inc(STORE_ERRORS, (operation,)),
         )
+        self._provisions = Provisions(Journal(journals, f"{process}-open"))
         desk = AccountDesk(
             accounts,
             self._meter,
+            self._provisions,
             LocalLimiter(lambda: time.time_ns() // 1_000_000),
             self._keyring,
             process,
@@ -151,6 +154,7 @@ class Worker:
             await asyncio.gather(self._seeing_store, return_exceptions=True)
         await self._keyring.aclose()
         await self._meter.aclose()
+        await self._provisions.aclose(CLOSE_S)
         for transport in self._transports.values():
             await transport.aclose()
         await self._store.aclose()

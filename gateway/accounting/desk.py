@@ -21,7 +21,9 @@ from gateway.limits.headers import limit_headers
 from gateway.limits.local import LocalLimiter
 from gateway.limits.refusal import refusal_text
 from gateway.limits.values import Admission, Admitted, Refused, Settlement, Verdict
+from gateway.metering.charge import charge_of
 from gateway.metering.meter import Meter
+from gateway.metering.provisions import Provisions
 from gateway.metering.tokenizer import count_prompt
 from gateway.snapshot import Snapshot
 from gateway.store.accounts import AccountStore
@@ -39,7 +41,8 @@ class AccountDesk:
     """Admits calls and gives out holds.
 
     Args:
-        local: limits calls while the store is away.
+        provisions: of calls that are admitted while the store is away.
+        local: limits them.
         reloader: reads a key anew where the store says that it has changed.
         process: identifies this process in the store, never used by another one.
         name_of: the word that metrics and the ledger have for an error.
@@ -52,6 +55,7 @@ class AccountDesk:
         self,
         accounts: AccountStore,
         meter: Meter,
+        provisions: Provisions,
         local: LocalLimiter,
         reloader: Reloader,
         process: str,
@@ -64,6 +68,7 @@ class AccountDesk:
         self.clock = clock
         self._accounts = accounts
         self._meter = meter
+        self._provisions = provisions
         self._local = local
         self._reloader = reloader
         self._process = process
@@ -101,7 +106,8 @@ class AccountDesk:
     async def settle(self, settlement: Settlement) -> None:
         """Keep a settlement, in the store or on disk; bounded in time, never raises."""
         self._local.settle(settlement.request_id, settlement.tokens_actual)
-        await self._meter.settle(settlement)
+        if await self._meter.settle(settlement) not in ("unsaved", "lost"):
+            self._provisions.settled(settlement.request_id)
 
     async def _admit(self, case: Case) -> Hold:
         for _ in range(2):
@@ -109,7 +115,7 @@ class AccountDesk:
             try:
                 admission, verdict = await self._ask(case, admission)
             except StoreError as error:
-                return self._without_store(case, admission, error)
+                return await self._without_store(case, admission, error)
             except asyncio.CancelledError:
                 self._meter.release_unknown(admission)
                 raise
@@ -149,14 +155,20 @@ class AccountDesk:
         wait_ms = refused.retry_after_ms
         return RateLimited(text, refused.reason, None if wait_ms is None else wait_ms / 1000)
 
-    def _without_store(self, case: Case, admission: Admission, error: StoreError) -> Hold:
+    async def _without_store(self, case: Case, admission: Admission, error: StoreError) -> Hold:
         """What the policy says while the store is away: closed, open, or a share of the limits."""
         refusal = self._refusal_without_store(case, admission)
         if refusal is not None:
             self._meter.release_unknown(admission)  # it may have been admitted, and nobody heard of it
             raise refusal from error
         self._meter.opened(admission.request_id, admission.key_id)
-        return Hold(self, case, admission, int(self._wall_clock() * 1000), was_reserved=False)
+        hold = Hold(self, case, admission, int(self._wall_clock() * 1000), was_reserved=False)
+        try:
+            await self._provisions.make(charge_of(admission, hold.admitted_ms))
+        except asyncio.CancelledError:
+            await asyncio.shield(hold.settle_unserved())
+            raise
+        return hold
 
     def _refusal_without_store(self, case: Case, admission: Admission) -> GatewayError | None:
         policy = case.snapshot.settings.on_store_failure

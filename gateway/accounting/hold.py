@@ -38,7 +38,7 @@ class Hold:
         self._settler = settler
         self._case = case
         self._admission = admission
-        self._admitted_ms = admitted_ms
+        self.admitted_ms = admitted_ms
         self._was_reserved = was_reserved
 
     async def settle(self, usage: Usage | None, text: str | None) -> None:
@@ -69,12 +69,12 @@ class Hold:
             case.snapshot.prices,
             key=principal.key_id,
             team=principal.team,
-            admitted_ms=self._admitted_ms,
+            admitted_ms=self.admitted_ms,
             now=self._settler.clock(),
         )
         case.facts.cost_nanousd = record.cost_nanousd
         settlement = record.settlement(
-            admitted_ms=self._admitted_ms,
+            admitted_ms=self.admitted_ms,
             tokens_actual=(record.prompt_tokens or 0) + (record.completion_tokens or 0),
             tpm=self._admission.bounds.tpm,
             has_credit=principal.has_credit,

@@ -17,8 +17,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
-from gateway.limits.values import OpenReservation, Settlement
-from gateway.metering.record import Basis
+from gateway.limits.values import OpenReservation
+from gateway.metering.charge import charge
 from gateway.metering.replay import Settling, passes
 from gateway.metering.safe_log import SafeLog
 from gateway.metering.sight import Sight
@@ -168,17 +168,3 @@ class Sweeper:
             except Exception:  # a bug with one reservation must not end the sweeping of all
                 log.exception("sweeping failed; trying again")
             await self._sleep(self._tick_s)
-
-
-def charge(reservation: OpenReservation) -> Settlement:
-    """The settlement of a request whose process died: all that was reserved for it."""
-    try:
-        basis = Basis.decode(reservation.basis)
-    except ValueError:  # another version wrote it; what the reservation itself says is enough to charge
-        basis = Basis(route="other")
-    return basis.orphaned(reservation).settlement(
-        admitted_ms=reservation.admitted_ms,
-        tokens_actual=reservation.tokens,
-        has_credit=reservation.has_credit,
-        only_if_reserved=True,
-    )
