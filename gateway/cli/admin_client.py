@@ -15,6 +15,8 @@ from gateway.cli.output import printable
 
 DEFAULT_URL = "http://127.0.0.1:8081"
 _TIMEOUT_S = 30.0  # a reload waits for workers; nothing takes longer
+_SILENCE_S = 600.0  # of a long answer: the records that a filter lets in may be far apart
+_LONG = httpx2.Timeout(_TIMEOUT_S, read=_SILENCE_S)
 _PAGE = 1000
 
 
@@ -68,7 +70,9 @@ class AdminClient:
         """Call a route and give the bytes of its answer as they come, however many there are."""
         has_begun = False
         try:
-            with self._http.stream(method, self._route(path), params=_given(query), json=body) as response:
+            with self._http.stream(
+                method, self._route(path), params=_given(query), json=body, timeout=_LONG
+            ) as response:
                 if not response.is_success:
                     response.read()
                     _read(response, self._url)

@@ -38,8 +38,8 @@ def ledger() -> None:
 def audit(client: AdminClient, repair: bool, as_json: bool) -> None:
     """Compare the counters with the records, and list every difference.
 
-    Calls may go on meanwhile. Counters older than the records that are kept are not looked at. Exits with 1
-    where there are differences that were not repaired.
+    Calls may go on meanwhile. Days and months of which records are no longer kept cannot be compared: they
+    are named, and left as they are. Exits with 1 where there are differences that were not repaired.
     """
     differences: list[dict[str, Any]] = []
     summary: dict[str, Any] | None = None
@@ -76,6 +76,7 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 def _in_words(summary: dict[str, Any]) -> str:
     looked_at = f"{summary['events']} records and {summary['counters']} counters compared"
     differences, repaired = summary["differences"], summary["repaired"]
-    if not differences:
-        return f"{looked_at}: they agree"
-    return f"{looked_at}: {differences} differ, {repaired} repaired"
+    found = f"{differences} differ, {repaired} repaired" if differences else "they agree"
+    if gone := summary["not_compared"]:
+        found += f"\nnot compared, as records of it are no longer kept: {', '.join(gone)}"
+    return f"{looked_at}: {found}"

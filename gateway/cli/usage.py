@@ -109,12 +109,13 @@ def _add_trends(
     """Give each row of `found` its requests over time, as a sparkline."""
     start, end = found["from"], min(found["to"], int(time.time()) + 1)
     span = "hour" if end - start <= _BY_HOUR_S else "day"
-    points = max(1, -(-(end - start) // _SPAN_S[span]))
+    base = start // _SPAN_S[span] * _SPAN_S[span]  # the first bar may stand for part of a day
+    points = max(1, -(-(end - base) // _SPAN_S[span]))
     asked = {**query, "from": start, "to": max(end, start + 1), "group_by": [*by, span]}
     trends: dict[tuple[Any, ...], list[int]] = {}
     for row in client.listed("usage", query=asked)["data"]:
         trend = trends.setdefault(tuple(row[name] for name in by), [0] * points)
-        place = (row["starts_at"] - start) // _SPAN_S[span]
+        place = (row["starts_at"] - base) // _SPAN_S[span]
         trend[min(max(0, place), points - 1)] += row["requests"]
     for row in found["data"]:
         trend = trends.get(tuple(row[name] for name in by), [0] * points)

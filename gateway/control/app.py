@@ -38,7 +38,7 @@ def create_app(
     render_metrics: Callable[[str], tuple[bytes, str]],
     clock: Callable[[], float],
     monotonic: Callable[[], float],
-    usage: Sequence[APIRouter] = (),
+    usage: Sequence[APIRouter],
 ) -> FastAPI:
     """Every route, answering errors in the official shape; `frame` puts the admin key in front.
 

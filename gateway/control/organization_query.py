@@ -9,7 +9,7 @@ from typing import Literal
 
 from starlette.datastructures import QueryParams
 
-from gateway.control.usage_query import LATEST, array, one_of, whole
+from gateway.control.usage_query import LATEST, array, one_of, whole, words
 from gateway.control.usage_rows import DAY_S, HOUR_S, HOURS_KEPT_S, ceil, floor
 from gateway.domain.errors import InvalidRequest
 
@@ -93,15 +93,15 @@ def organization_query(
     """
     width = _width(params, kind)
     width_s = _WIDTHS[width]
-    start = floor(whole("start_time", params.get("start_time"), None, 0, LATEST), width_s)
+    start = whole("start_time", params.get("start_time"), None, 0, LATEST)
     end = whole("end_time", params.get("end_time"), LATEST, 0, LATEST)
     if end <= start:
         raise InvalidRequest("`end_time` must be after `start_time`.", "end_time")
-    end = min(ceil(end, width_s), ceil(now + 1, width_s))
+    start, end = floor(start, width_s), min(ceil(end, width_s), ceil(now + 1, width_s))
     default, most = _LIMITS[kind, width]
     limit = whole("limit", params.get("limit"), default, 1, most)
     if params.get("page"):
-        start, end = _page(params["page"], width_s)
+        start, end = _page(params["page"], width_s, end)
     kept_s = {"1m": events_kept_s, "1h": HOURS_KEPT_S, "1d": now}[width]
     if start < now - kept_s - width_s:
         days = int(kept_s // DAY_S)
@@ -115,7 +115,7 @@ def organization_query(
         width_s=width_s,
         start=start,
         count=count,
-        groups=one_of("group_by", array(params, "group_by"), tuple(GROUPS[kind])),
+        groups=words("group_by", params, tuple(GROUPS[kind])),
         only={name: values for name, values in only.items() if values},
         is_void=bool(array(params, "user_ids")) or _flag(params, "batch") is True,
         next_page=f"page_{following}_{end}" if following < end else None,
@@ -129,11 +129,11 @@ def _width(params: QueryParams, kind: Kind) -> Width:
     return next(width for width in known if width == given)
 
 
-def _page(text: str, width_s: int) -> tuple[int, int]:
-    """Where a page begins, and where the last one ends."""
+def _page(text: str, width_s: int, latest: int) -> tuple[int, int]:
+    """Where a page begins, and where the last one ends; no page ends later than a query of now would."""
     found = _PAGE.fullmatch(text)
     start, end = (int(found[1]), int(found[2])) if found else (1, 0)
-    if start > end or start % width_s or end % width_s:
+    if not start <= end <= latest or start % width_s or end % width_s:
         raise InvalidRequest("`page` must be the `next_page` of an earlier answer to the same query.", "page")
     return start, end
 

@@ -13,13 +13,16 @@ are the sum of its events so far. That is what an audit of a shard rests on:
    with step 3 under a token, and the move is refused where another repair has begun since.
 
 Compared are the counters of usage by day and hour, and those of single keys, which their budgets go by, for
-the last days and months. Where the ledger has been trimmed, only what began after its oldest event.
+the last days and months. Where the ledger has been trimmed, what began before its oldest event is gone and
+cannot be added up again: such days and months are named and left as they are. So is all of a shard that has
+counters and no ledger.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.control.errors import Conflict
@@ -37,7 +40,7 @@ from gateway.control.usage_rows import (
     name_of,
     seconds_of,
 )
-from gateway.store.usage import SEPARATOR, SHARDS, Bucket, UsageReader
+from gateway.store.usage import SEPARATOR, SHARDS, Bucket, KeyBucket, UsageReader
 from gateway.store.usage_audit import AuditStore, Moment
 from gateway.store.usage_events import START, EventSequence, LedgerReader, Position
 
@@ -47,6 +50,7 @@ Line = dict[str, Any]
 _TOGETHER = 200  # suspects looked at in one moment
 _CLOCKS_DIFFER_S = HOUR_S  # by less than this, between processes that serve and the store
 _KEY_DAYS = 3  # days of single keys that are still there for sure
+_FIRST_DAY = 1_735_689_600  # 2025-01-01: older than the first Tunegate, so nothing was counted before
 
 
 @dataclass(slots=True)
@@ -57,7 +61,6 @@ class Audit:
         repair: set what is wrong.
         token: of this run, unlike any other's.
         now: unix seconds.
-        retention_days: how long events are kept.
     """
 
     reader: UsageReader
@@ -66,19 +69,20 @@ class Audit:
     repair: bool
     token: str
     now: float
-    retention_days: int
     _events: int = 0
     _counters: int = 0
     _differences: int = 0
     _repaired: int = 0
+    _gone: set[str] = field(default_factory=set)
 
     async def lines(self) -> AsyncIterator[Line]:
         """A line for each difference, one now and then, one at the end of each shard, and one at the end.
 
         Raises `StoreAway`, and `Conflict` where somebody else repairs at the same time.
         """
+        keys = await self.store.virtual_keys()
         for shard in SHARDS:
-            async for line in self._shard(shard):
+            async for line in self._shard(shard, keys.get(shard, [])):
                 yield line
             yield {"object": "ledger.audit.shard", "shard": shard, "events": self._events}
         yield {
@@ -87,18 +91,21 @@ class Audit:
             "counters": self._counters,
             "differences": self._differences,
             "repaired": self._repaired,
+            "not_compared": sorted(self._gone),
         }
 
-    async def _shard(self, shard: str) -> AsyncIterator[Line]:
+    async def _shard(self, shard: str, keys: Iterable[str]) -> AsyncIterator[Line]:
         recount = Recount(shard, self._key_names())
         async for events in self._added(recount, (await self.ledger.ends([shard])).get(shard, START)):
             yield {"object": "ledger.audit.progress", "shard": shard, "events": self._events + events}
         moment = await self._moment(Bucket(shard, "day", name_of("day", 0)), [])
-        buckets = self._covered(recount, moment)
-        existing = await self.reader.existing(buckets)
-        missing = set(buckets) & set(recount.buckets)
-        async for bucket, counters in self.reader.counters(existing):
-            missing.discard(bucket)
+        begin = _whole_since_s(moment)
+        counted = {bucket for bucket in recount.buckets if self._is_kept(bucket)}
+        existing = await self._existing(recount, keys)
+        self._gone |= {_time_of(bucket) for bucket in existing if _begin_s(bucket) < begin}
+        missing = {bucket for bucket in counted - set(existing) if _begin_s(bucket) >= begin}
+        compared = [bucket for bucket in existing if _begin_s(bucket) >= begin]
+        async for bucket, counters in self.reader.counters(compared):
             async for difference in self._bucket(bucket, recount, counters):
                 yield difference
         for bucket in sorted(missing, key=lambda bucket: bucket.store_key):
@@ -158,21 +165,21 @@ class Audit:
                 yield recount.events
             recount.position = end
 
-    def _covered(self, recount: Recount, moment: Moment) -> list[AnyBucket]:
-        """The buckets of which every event is still there, as far back as there may be any."""
-        oldest = min(map(_begin_s, recount.buckets), default=self.now)
-        begin = min(oldest, self.now - self.retention_days * DAY_S)
-        if moment.lost:
-            begin = (moment.oldest or moment.end)[0] / 1000 + _CLOCKS_DIFFER_S
+    def _is_kept(self, bucket: AnyBucket) -> bool:
+        """False for an hour that has expired, of which there may still be events."""
+        is_hour = isinstance(bucket, Bucket) and bucket.span == "hour"
+        return not is_hour or _begin_s(bucket) >= self.now - HOURS_KEPT_S
+
+    async def _existing(self, recount: Recount, keys: Iterable[str]) -> list[AnyBucket]:
+        """Every bucket that there is, of the shard and of its keys. No hour is counted without its day."""
         end = self.now + _CLOCKS_DIFFER_S
-        hours_begin = max(begin, ceil(self.now - HOURS_KEPT_S, DAY_S))
-        shard = [recount.shard]
-        covered: list[AnyBucket] = [
-            *buckets_of("day", ceil(begin, DAY_S), ceil(end, DAY_S), shard),
-            *buckets_of("hour", ceil(hours_begin, HOUR_S), ceil(end, HOUR_S), shard),
-        ]
-        keys = (bucket for bucket in recount.buckets if not isinstance(bucket, Bucket))
-        return covered + [bucket for bucket in keys if not moment.lost or _begin_s(bucket) >= begin]
+        days = await self.reader.existing(buckets_of("day", _FIRST_DAY, ceil(end, DAY_S), [recount.shard]))
+        begins = map(_begin_s, days)
+        of_days = (buckets_of("hour", begin, begin + DAY_S, [recount.shard]) for begin in begins)
+        hours = (hour for of_day in of_days for hour in of_day if self._is_kept(hour))
+        known = dict.fromkeys(keys) | dict.fromkeys(recount.keys)
+        of_keys = (KeyBucket(key, name) for key in known for name in self._key_names())
+        return [*days, *await self.reader.existing(hours), *await self.reader.existing(of_keys)]
 
     def _key_names(self) -> Iterator[str]:
         """The days and months for which single keys are compared."""
@@ -180,6 +187,16 @@ class Audit:
         this_month = days[0][:6]
         last_month = name_of("day", seconds_of(f"{this_month[:4]}-{this_month[4:]}-01") - 1)[:6]
         yield from (*days, this_month, last_month)
+
+
+def _whole_since_s(moment: Moment) -> float:
+    """Since when no event is gone, unix seconds: what began then or later can be added up again."""
+    if moment.end == START:
+        return math.inf
+    if not moment.lost:
+        return 0
+    # An event is written when its request ends, so what was dropped came before the oldest that is left.
+    return (moment.oldest or moment.end)[0] / 1000 + _CLOCKS_DIFFER_S
 
 
 def _begin_s(bucket: AnyBucket) -> int:
@@ -196,25 +213,26 @@ def _lives_s(bucket: AnyBucket) -> int:
 
 
 def _difference(bucket: AnyBucket, name: bytes, counter: int, ledger: int, is_repaired: bool) -> Line:
-    *values, metric = name.decode().split(SEPARATOR)
-    if isinstance(bucket, Bucket):
-        time = iso_of(bucket.span, bucket)
-    else:
-        values, time = (
-            [bucket.key],
-            "-".join(filter(None, (bucket.name[:4], bucket.name[4:6], bucket.name[6:]))),
-        )
+    *values, metric = name.decode("utf-8", "replace").split(SEPARATOR)
+    if not isinstance(bucket, Bucket):
+        values = [bucket.key]
     values += [""] * (len(DIMENSIONS) - len(values))
     return {
         "object": "ledger.audit.difference",
         "of": "usage" if isinstance(bucket, Bucket) else "key",
-        "time": time,
+        "time": iso_of(bucket.span, bucket) if isinstance(bucket, Bucket) else _time_of(bucket),
         **dict(zip(DIMENSIONS, (value or None for value in values), strict=False)),
         "metric": metric,
         "counter": counter,
         "ledger": ledger,
         "repaired": is_repaired,
     }
+
+
+def _time_of(bucket: AnyBucket) -> str:
+    """The day or month that a bucket counts, or is an hour of: 2026-01-31, 2026-01."""
+    name = bucket.name
+    return "-".join(filter(None, (name[:4], name[4:6], name[6:8])))
 
 
 _SOMEBODY_ELSE = "Another audit repairs this ledger's counters right now. Try again in a moment."

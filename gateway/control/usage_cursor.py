@@ -10,9 +10,11 @@ import base64
 import binascii
 import zlib
 from collections.abc import Mapping
+from typing import Annotated
 
 import msgspec
 
+from gateway.control.usage_query import LATEST
 from gateway.domain.errors import InvalidRequest
 from gateway.store.usage import SHARDS
 from gateway.store.usage_events import START, Position
@@ -22,11 +24,15 @@ _CHECK_BYTES = 4
 _LONGEST = 4096
 
 
+_Whole = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Second = Annotated[int, msgspec.Meta(ge=0, le=LATEST)]
+
+
 class RowsCursor(msgspec.Struct, array_like=True):
     """Behind which group the next page of rows begins, and the period and groups that it goes on with."""
 
-    start: int
-    end: int
+    start: _Second
+    end: _Second
     groups: tuple[str, ...]
     after: tuple[str, ...]
 
@@ -50,7 +56,7 @@ def positions_of(cursor: str | None) -> dict[str, Position]:
         return positions
     try:
         base, parts = msgspec.msgpack.decode(
-            _opened(cursor, _EVENTS), type=tuple[int, list[tuple[int, int, int]]]
+            _opened(cursor, _EVENTS), type=tuple[_Whole, list[tuple[_Whole, _Whole, _Whole]]]
         )
         for shard, ms, number in parts:
             positions[SHARDS[shard]] = (base + ms, number)

@@ -31,9 +31,7 @@ def usage_routers(
     service = UsageService(reader, clock)
 
     def begin_audit(repair: bool) -> Audit:
-        return Audit(
-            reader, ledger, audits, repair, secrets.token_hex(8), now=clock(), retention_days=retention_days()
-        )
+        return Audit(reader, ledger, audits, repair, secrets.token_hex(8), clock())
 
     return [
         usage_routes(service, ledger, clock),

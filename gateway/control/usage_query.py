@@ -1,6 +1,7 @@
 """What a caller asks of usage: a period, what to group by, what to leave out. Read from a query string.
 
-Arrays may be repeated (`models=a&models=b`), bracketed (`models[]=a`) or joined by commas (`models=a,b`).
+Arrays are repeated (`models=a&models=b`) or bracketed (`models[]=a`). Those of a closed set of words may be
+joined by commas too; names may not, as a name may have commas of its own.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def usage_query(params: QueryParams, now: float) -> UsageQuery:
 
     Raises `InvalidRequest`.
     """
-    groups = one_of("group_by", array(params, "group_by"), GROUPS)
+    groups = words("group_by", params, GROUPS)
     only = {name: frozenset(array(params, name)) for name in DIMENSIONS if array(params, name)}
     return UsageQuery(period_of(params, now), groups, only)
 
@@ -95,8 +96,13 @@ def whole(name: str, text: str | None, default: int | None, least: int, most: in
 def array(params: QueryParams, name: str) -> tuple[str, ...]:
     """The values of an array, each once, in the order given."""
     given = [*params.getlist(name), *params.getlist(f"{name}[]")]
-    values = (value.strip() for text in given for value in text.split(","))
-    return tuple(dict.fromkeys(value for value in values if value))
+    return tuple(dict.fromkeys(value for value in given if value))
+
+
+def words(name: str, params: QueryParams, known: Sequence[str]) -> tuple[str, ...]:
+    """The values of an array, all of which must be known. Raises `InvalidRequest`."""
+    values = (value.strip() for text in array(params, name) for value in text.split(","))
+    return one_of(name, tuple(dict.fromkeys(value for value in values if value)), known)
 
 
 def one_of(name: str, values: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:

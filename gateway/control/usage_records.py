@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, NamedTuple
 
@@ -12,15 +11,16 @@ from msgspec.structs import astuple
 from gateway.auth.virtual_key import is_key_id
 from gateway.control.usage_query import UsageQuery
 from gateway.control.usage_rows import HOUR_S, Figures, Group, dollars, shown_figures
+from gateway.limits.values import MAX_NANOUSD, Dimensions
 from gateway.metering.record import LedgerRecord
-from gateway.store.usage import SEPARATOR, SHARDS
+from gateway.store import account_wire
+from gateway.store.usage import SHARDS
 from gateway.store.usage_events import START, Event, EventSequence, LedgerReader
 
 BATCH = 512
 """Events handled at a time: a few ms, in which nothing else runs."""
 
 _CLOCKS_DIFFER_S = HOUR_S  # by less than this, between processes that serve and the store
-_WAS = re.compile(rb"([a-z]+) ([0-9]+) [01]\|([0-9 ]+)\|(.*)", re.DOTALL)
 
 
 class Counted(NamedTuple):
@@ -38,10 +38,14 @@ def counted(event: Event) -> list[Counted]:
     Raises `msgspec.DecodeError` for what is no record.
     """
     record = LedgerRecord.decode(event.record)
-    dimensions, figures = astuple(record.dimensions), list(astuple(record.counters()))
+    # As they were counted: a model's id may hold what separates the parts of a name, and an upstream may
+    # report any figure.
+    dimensions = astuple(Dimensions.split(record.dimensions.joined()))
+    figures = [min(max(0, figure), MAX_NANOUSD) for figure in astuple(record.counters())]
     moves = [Counted(1, round(record.ts * 1000), dimensions, figures)]
     if event.was is not None:
-        moves.append(_replaced(event.was)[1])
+        was = account_wire.counted(event.was)
+        moves.append(Counted(-1, was.admitted_ms, astuple(was.dimensions), list(astuple(was.counters))))
     return moves
 
 
@@ -59,8 +63,8 @@ def shown_event(event: Event) -> dict[str, Any]:
         **dollars(record),
     }
     if event.was is not None:
-        state, replaced = _replaced(event.was)
-        shown["was"] = {"state": state, **shown_figures(replaced.figures)}
+        was = account_wire.counted(event.was)
+        shown["was"] = {"state": was.state, **shown_figures(list(astuple(was.counters)))}
     return shown
 
 
@@ -88,13 +92,3 @@ async def selected_rows(ledger: LedgerReader, query: UsageQuery) -> AsyncIterato
             if start <= row["ts"] < end
             and all((row.get(name) or "") in values for name, values in query.only.items())
         ]
-
-
-def _replaced(was: bytes) -> tuple[str, Counted]:
-    """The state and the figures that a correction took back."""
-    found = _WAS.fullmatch(was)
-    if found is None:
-        raise msgspec.DecodeError("a correction that does not say what it replaces")
-    state, at_ms, figures, dimensions = found.groups()
-    counters = [int(figure) for figure in figures.split()]
-    return state.decode(), Counted(-1, int(at_ms), tuple(dimensions.decode().split(SEPARATOR)), counters)

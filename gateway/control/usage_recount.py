@@ -54,6 +54,11 @@ class Recount:
         """The buckets that have any."""
         return list(self._sums)
 
+    @property
+    def keys(self) -> list[str]:
+        """The virtual keys that any event is of, each once."""
+        return list(dict.fromkeys(dimensions[0] for _, dimensions in self._places))
+
     def _targets(self, hour_number: int, dimensions: Group) -> list[tuple[dict[bytes, int], _Names]]:
         hour = name_of("hour", hour_number * HOUR_S)
         day, month, key = hour[:8], hour[:6], dimensions[0]

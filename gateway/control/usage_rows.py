@@ -52,17 +52,18 @@ class UsageSums:
                 place = known[name]
             except KeyError:
                 place = known[name] = self._place(name)
-            if place is not None:
+            if place is not None and (amount := int(figure)):  # what was corrected or repaired to 0 is no row
                 group = prefix + place[0]
                 figures = sums.get(group)
                 if figures is None:
                     figures = sums[group] = [0] * len(METRICS)
-                figures[place[1]] += int(figure)
+                figures[place[1]] += amount
 
     def _place(self, name: bytes) -> tuple[Group, int] | None:
         """Where a counter of this name belongs; None where it does not count."""
-        *values, metric = name.decode().split(SEPARATOR)
-        if metric not in _INDEX or any(values[place] not in wanted for place, wanted in self._only):
+        *values, metric = name.decode("utf-8", "replace").split(SEPARATOR)
+        is_ours = metric in _INDEX and len(values) == len(DIMENSIONS)  # another version may count more
+        if not is_ours or any(values[place] not in wanted for place, wanted in self._only):
             return None
         return tuple(values[place] for place in self._places), _INDEX[metric]
 

@@ -90,12 +90,16 @@ class UsageReader:
         self._store = store
 
     async def existing(self, buckets: Iterable[C]) -> list[C]:
-        """Those of the buckets that may hold something, in order: most of a long period is empty.
+        """Those of the buckets that hold something, in order: most of a long period is empty.
 
         Buckets of one shard must follow one another.
         """
+        some = await self._existing(_together(buckets, _TOGETHER))
+        return await self._existing([bucket] for bucket in some)
+
+    async def _existing(self, groups: Iterator[list[C]]) -> list[C]:
+        """The buckets of the groups of which any exists."""
         found: list[C] = []
-        groups = _together(buckets)
         while asked := list(islice(groups, _COMMANDS)):
             commands = [("EXISTS", *(bucket.store_key for bucket in together)) for together in asked]
             counts = await self._call_many(commands)
@@ -141,8 +145,8 @@ class UsageReader:
         return replies
 
 
-def _together(buckets: Iterable[C]) -> Iterator[list[C]]:
+def _together(buckets: Iterable[C], at_most: int) -> Iterator[list[C]]:
     """The buckets in groups of one shard: a command may name keys of one slot only."""
     for _, of_shard in groupby(buckets, key=lambda bucket: bucket.shard):
-        while together := list(islice(of_shard, _TOGETHER)):
+        while together := list(islice(of_shard, at_most)):
             yield together

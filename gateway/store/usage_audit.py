@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from gateway.store.client import Store
-from gateway.store.keys import ledger, repair
+from gateway.store.keys import KEYS_INDEX, ledger, repair
 from gateway.store.scripts import Script
 from gateway.store.usage import Counters
 from gateway.store.usage_events import Position, position_of
@@ -14,12 +14,14 @@ from gateway.store.usage_events import Position, position_of
 REPAIR_MS = 10_000
 """How long a repair keeps others off; it takes a few ms."""
 
+_KEYS = 5000  # ids of virtual keys asked for at once
+
 
 class Moment(NamedTuple):
     """Counters, and what the ledger of their shard was when they stood so.
 
     Args:
-        end: its last entry.
+        end: its last entry; `START` where the shard has no ledger.
         lost: how many entries it has lost to trimming.
         oldest: its oldest entry; None where it has none.
         figures: in the order in which they were asked for.
@@ -38,6 +40,16 @@ class AuditStore:
         self._store = store
         self._at = Script.load("counters_at")
         self._repair = Script.load("counters_repair")
+
+    async def virtual_keys(self) -> dict[str, list[str]]:
+        """The ids of all virtual keys, revoked ones too, by shard."""
+        found: dict[str, list[str]] = {}
+        start = 0
+        while page := await self._store.call("ZRANGE", KEYS_INDEX, start, start + _KEYS - 1):
+            for key in map(bytes.decode, page):
+                found.setdefault(key[:2], []).append(key)
+            start += _KEYS
+        return found
 
     async def at_once(self, bucket: Counters, names: Sequence[bytes], *, token: str = "") -> Moment | None:
         """Counters of a bucket and the end of their ledger, at the same moment; a few hundred at most.

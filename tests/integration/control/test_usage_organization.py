@@ -118,7 +118,7 @@ async def test_groups_and_filters(admin: openai.AsyncOpenAI, book: Book) -> None
         assert sum(each.num_model_requests for each in found) == requests, filters
 
 
-@pytest.mark.parametrize("query", ["models[]=m&models[]=x", "models=m&models=x", "models=m,x"])
+@pytest.mark.parametrize("query", ["models[]=m&models[]=x", "models=m&models=x"])
 async def test_arrays_in_every_style(control: RunningControl, book: Book, query: str) -> None:
     response = await control.http.get(
         f"/v1/organization/usage/completions?start_time={today() - 2 * DAY}&{query}"

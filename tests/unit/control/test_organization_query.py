@@ -62,7 +62,7 @@ def test_pages_end_where_the_first_one_said() -> None:
 
 def test_filters_and_groups_under_our_names() -> None:
     query = of(
-        f"start_time={TODAY}&models[]=m&models[]=n&project_ids=x,y&api_key_ids=07a&group_by[]=model"
+        f"start_time={TODAY}&models[]=m&models[]=n&project_ids=x&project_ids=y&api_key_ids=07a&group_by[]=model"
         "&group_by[]=user_id&group_by[]=project_id"
     )
     assert query.only == {"model": {"m", "n"}, "team": {"x", "y"}, "key": {"07a"}}

@@ -1,7 +1,7 @@
 import pytest
 from starlette.datastructures import QueryParams
 
-from gateway.control.usage_query import Period, array, instant, period_of, usage_query, whole
+from gateway.control.usage_query import Period, array, instant, period_of, usage_query, whole, words
 from gateway.domain.errors import InvalidRequest
 
 DAY = 86400
@@ -61,18 +61,24 @@ def test_a_period_that_ends_before_it_begins_is_refused(query: str) -> None:
         "x=a&x=b",
         "x[]=a&x[]=b",
         "x%5B%5D=a&x%5B%5D=b",
-        "x=a,b",
-        "x=a,%20b,",
-        "x[]=a,b",
         "x=a&x[]=b&x=a",
     ],
 )
-def test_arrays_come_repeated_bracketed_or_joined(query: str) -> None:
+def test_arrays_come_repeated_or_bracketed(query: str) -> None:
     assert array(QueryParams(query), "x") == ("a", "b")
 
 
+@pytest.mark.parametrize("query", ["x=a,b", "x=a,%20b,", "x[]=a,b", "x=a&x=b&x=a,a"])
+def test_words_may_be_joined_by_commas_too(query: str) -> None:
+    assert words("x", QueryParams(query), ("a", "b", "c")) == ("a", "b")
+
+
+def test_a_name_may_have_commas_and_blanks_of_its_own() -> None:
+    assert array(QueryParams("x=Sales,%20EMEA&x=%20b"), "x") == ("Sales, EMEA", " b")
+
+
 def test_groups_and_filters() -> None:
-    query = usage_query(QueryParams("group_by=day,key&group_by=model&key=07a&model=m,n&alias="), NOON)
+    query = usage_query(QueryParams("group_by=day,key&group_by=model&key=07a&model=m&model=n&alias="), NOON)
     assert query.groups == ("day", "key", "model")
     assert query.only == {"key": {"07a"}, "model": {"m", "n"}}
     with pytest.raises(InvalidRequest, match="week") as refused:
