@@ -48,3 +48,17 @@ def test_money() -> None:
         if row["left, USD"]:
             figures = (float(row[name]) for name in ("held, USD", "spent, USD", "left, USD"))
             assert abs(sum(figures) - 1) < 1e-9, row
+
+
+def test_limits_that_change() -> None:
+    """The table of what stays used, and of how soon a call fits."""
+    rows = PAGE.table("used before")
+    assert len(rows) == 5
+    for row in rows:
+        before, after = (int(number) for number in re.findall(r"\d+", row["limit"]))
+        used = int(re.findall(r"\d+", row["used before"])[0])
+        level = Bucket(used * UNIT, 0, before).level_at(0, after)
+        assert level == int(re.findall(r"\d+", row["used after"])[0]) * UNIT, row
+        assert window(level, after).remaining == int(row["left after"]), row
+        told = re.search(r"fits after (\d+) s", row["used after"])
+        assert told is None or wait_ms(level, 1, after) == int(told[1]) * 1000, row
