@@ -52,7 +52,7 @@ def test_money() -> None:
 
 def test_limits_that_change() -> None:
     """The table of what stays used, and of how soon a call fits."""
-    rows = PAGE.table("used before")
+    rows = PAGE.table("limit")
     assert len(rows) == 5
     for row in rows:
         before, after = (int(number) for number in re.findall(r"\d+", row["limit"]))
