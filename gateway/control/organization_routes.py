@@ -158,7 +158,7 @@ _TEXTS = {"type": "array", "items": {"type": "string"}}
 
 
 def _parameters(kind: Kind, widths: list[str], filters: list[str]) -> list[dict[str, Any]]:
-    """The official parameters. Arrays may be repeated or bracketed (`models[]`), groups joined by commas too."""
+    """The official parameters. Arrays are repeated or bracketed (`models[]`)."""
     start = parameter("start_time", {"type": "integer"}, "Unix seconds, inclusive.")
     groups = {"type": "array", "items": {"type": "string", "enum": list(GROUPS[kind])}}
     return [
