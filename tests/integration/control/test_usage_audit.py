@@ -149,7 +149,7 @@ async def test_an_audit_during_settlement_tells_no_lie(
 
     settling = [asyncio.create_task(settle_on(writer)) for writer in range(4)]
     try:
-        for _ in range(5):
+        for _ in range(3):
             before = len(book.written)
             differences, last = await audit(control)
             assert differences == []

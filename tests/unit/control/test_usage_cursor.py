@@ -61,3 +61,14 @@ def test_what_is_no_cursor_is_refused(text: str) -> None:
 def test_a_cursor_of_events_is_none_of_rows() -> None:
     with pytest.raises(InvalidRequest):
         rows_cursor_of(GOOD)
+
+
+@pytest.mark.parametrize(("start", "end"), [(-(10**15), 5), (0, 10**15)])
+def test_a_cursor_of_no_time_is_none(start: int, end: int) -> None:
+    with pytest.raises(InvalidRequest):
+        rows_cursor_of(rows_cursor(RowsCursor(start, end, ("key",), ("07a",))))
+
+
+def test_a_cursor_of_no_place_is_none() -> None:
+    with pytest.raises(InvalidRequest):
+        positions_of(events_cursor({"07": (-5, 0)}))
