@@ -26,6 +26,7 @@ from gateway.edge.app import DataPlane
 from gateway.edge.key_status import KeyStatus
 from gateway.edge.protocol import Bounds, RequestIds
 from gateway.edge.render import render
+from gateway.gate import Gate
 from gateway.limits.local import LocalLimiter
 from gateway.link import State
 from gateway.metering.journal import Journal
@@ -118,7 +119,9 @@ class Worker:
             name_of=lambda error: render(error).error_type,
             on_rejected=lambda limit: self.counters.inc(LIMIT_REJECTIONS, (limit,)),
         )
-        self.service = CallService(self.snapshots, self.health, attempts, desk, time.monotonic)
+        server = settings.server
+        gate = Gate(loop, server.max_in_flight, server.max_queue, server.queue_timeout_s)
+        self.service = CallService(self.snapshots, self.health, attempts, desk, gate, time.monotonic)
         self.ids = RequestIds()
         self.application = DataPlane(
             self.service,
@@ -135,7 +138,9 @@ class Worker:
     def bounds(self) -> Bounds:
         """What the server holds every connection to; it needs a restart to change."""
         server = self.snapshots.current.settings.server
-        return Bounds(server.max_body_bytes, server.header_timeout_s, server.write_stall_s)
+        return Bounds(
+            server.max_body_bytes, server.header_timeout_s, server.write_stall_s, server.max_connections
+        )
 
     async def open(self) -> None:
         """Connect to the store and see it once; where it is away, keep trying behind the scenes."""

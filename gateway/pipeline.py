@@ -15,6 +15,7 @@ from gateway.domain.errors import Draining, GatewayError, PinNotAllowed, StreamB
 from gateway.domain.facts import Facts
 from gateway.domain.plan import Plan, Target
 from gateway.domain.principal import Principal
+from gateway.gate import Gate
 from gateway.relay.pump import Drain, Limits, Pump
 from gateway.relay.reply import Reply
 from gateway.routing.health import Health
@@ -64,6 +65,7 @@ class CallService:
         health: what is known of upstreams.
         attempts: runs the plan.
         accounting: admits and settles.
+        gate: bounds how many calls are in progress.
         clock: monotonic seconds, the clock of `Facts`.
         draw: random numbers in [0, 1).
     """
@@ -74,6 +76,7 @@ class CallService:
         health: Health,
         attempts: Attempts,
         accounting: AccountDesk,
+        gate: Gate,
         clock: Callable[[], float],
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -81,6 +84,7 @@ class CallService:
         self._health = health
         self._attempts = attempts
         self._accounting = accounting
+        self._gate = gate
         self._clock = clock
         self._draw = draw
         self._streams: set[Pump] = set()
@@ -95,14 +99,19 @@ class CallService:
         target = self._resolve(call, principal, snapshot, facts)
         self._check(options, principal, snapshot)
         with _Unanswered(caller, facts, self._unanswered) as unanswered:
-            async with self._accounting.hold(call, target, principal, snapshot, facts) as hold:
-                decision = self._plan(hold.held.target, options)
-                served = await self._attempts.run(call, hold.held, decision, options, snapshot, facts)
-                unanswered.over()
-                try:
-                    await self._answer(served, hold, snapshot, caller, facts)
-                finally:
-                    self._attempts.release(served)
+            if not self._gate.enter():
+                await self._gate.wait()
+            try:
+                async with self._accounting.hold(call, target, principal, snapshot, facts) as hold:
+                    decision = self._plan(hold.held.target, options)
+                    served = await self._attempts.run(call, hold.held, decision, options, snapshot, facts)
+                    unanswered.over()
+                    try:
+                        await self._answer(served, hold, snapshot, caller, facts)
+                    finally:
+                        self._attempts.release(served)
+            finally:
+                self._gate.leave()
 
     def _resolve(self, call: Call, principal: Principal, snapshot: Snapshot, facts: Facts) -> Target:
         facts.requested = call.model

@@ -12,9 +12,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import cast
 
@@ -23,7 +25,7 @@ import uvicorn
 import uvloop
 
 from gateway.app import Worker, create_worker
-from gateway.edge.protocol import GatewayProtocol
+from gateway.edge.protocol import SPARE_CONNECTIONS, Bounds, GatewayProtocol
 from gateway.link import ControlLink
 from gateway.process import ChildArgs, die_with_parent, parse_child_args, report_ready, watch_lifeline
 from gateway.telemetry.logs import configure_logging
@@ -34,6 +36,18 @@ _POLL_S = 0.05
 _LAST_S = 1.0
 _CONTROL_S = 1.0
 """How long a starting worker waits for the control process; a worker without it serves all the same."""
+
+
+_OWN_FILES = 64
+"""Open files that are neither clients' nor upstreams': libraries, journal, store, control process."""
+
+
+def connections_for(files: int) -> int:
+    """How many client connections fit into so many open files.
+
+    Each may need another one for its upstream, and a worker without a free file can neither call nor accept.
+    """
+    return max(1, (files - _OWN_FILES - SPARE_CONNECTIONS) // 2)
 
 
 class _Server(uvicorn.Server):
@@ -108,6 +122,14 @@ class WorkerProcess:
             await asyncio.sleep(_POLL_S)
 
 
+def _affordable(bounds: Bounds) -> Bounds:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY or (fit := connections_for(files)) >= bounds.max_connections:
+        return bounds
+    log.warning("few open files: fewer connections", open_files=files, max_connections=fit)
+    return replace(bounds, max_connections=fit)
+
+
 async def serve(args: ChildArgs) -> None:
     """Run the worker until it is told to leave."""
     if args.listen_fd is None or args.config_path is None:
@@ -118,7 +140,7 @@ async def serve(args: ChildArgs) -> None:
     settings = worker.snapshots.current.settings.server
     config = uvicorn.Config(
         worker.application,
-        http=partial(GatewayProtocol, bounds=worker.bounds, ids=worker.ids),  # type: ignore[arg-type]  # it is called
+        http=partial(GatewayProtocol, bounds=_affordable(worker.bounds), ids=worker.ids),  # type: ignore[arg-type]  # it is called
         ws="none",
         lifespan="off",
         access_log=False,

@@ -53,6 +53,24 @@ class ServerSettings(Model):
         description="Largest JSON reply of an upstream, in bytes, as it is read whole; 64 MiB holds a "
         "page of embeddings.",
     )
+    max_connections: Count = Field(
+        default=10_000,
+        description="Client connections of one worker; the next ones are answered 503 and closed. Less "
+        "where the system grants fewer open files than twice as many.",
+    )
+    max_in_flight: Count = Field(
+        default=4000,
+        description="Calls in progress in one worker, streams included; an open stream takes some 40 KB.",
+    )
+    max_queue: Amount = Field(
+        default=1000,
+        description="Calls that wait in one worker while `max_in_flight` are in progress; the next ones "
+        "are answered 503 at once.",
+    )
+    queue_timeout_s: Seconds = Field(
+        default=5,
+        description="Seconds that a call may wait so; then it is answered 503. Most clients come back.",
+    )
     keepalive_comment_s: Seconds = Field(
         default=15,
         description="Seconds of silence after which a stream gets a comment; proxies commonly cut at 60.",

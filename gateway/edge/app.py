@@ -11,7 +11,13 @@ import structlog
 
 from gateway.auth.keyring import Keyring
 from gateway.domain.call import CallRoute
-from gateway.domain.errors import GatewayError, MethodNotAllowed, NotAvailableYet, RouteNotAllowed
+from gateway.domain.errors import (
+    GatewayError,
+    MethodNotAllowed,
+    NotAvailableYet,
+    Overloaded,
+    RouteNotAllowed,
+)
 from gateway.domain.facts import Facts
 from gateway.domain.principal import Principal
 from gateway.edge.caller import Caller
@@ -29,6 +35,7 @@ from gateway.snapshot import Snapshots
 log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
 _CLIENT_LEFT = 499
+_TOO_MANY = "This gateway has all the connections that it may have; try again later."
 
 
 class Readiness(Protocol):
@@ -117,6 +124,8 @@ class DataPlane:
             self._models(exchange, route, principal, facts)
 
     async def _call(self, exchange: Exchange, route: CallRoute, principal: Principal, facts: Facts) -> None:
+        if exchange.is_spare:
+            raise Overloaded(_TOO_MANY)
         server = self._snapshots.current.settings.server
         body = await exchange.read_body(server.max_body_bytes, server.body_timeout_s)
         call = parse_call(route, body, server.max_json_depth)

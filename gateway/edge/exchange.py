@@ -46,6 +46,9 @@ class Exchange(RequestResponseCycle):
     started_at: float
     status = 0
     reader: Reader | None = None
+    is_spare = False
+    """Its connection is one too many: only what costs nothing is served."""
+    is_body_wanted = False
     too_large = False
     body_error: GatewayError | None = None
     _body_waiter: asyncio.Future[None] | None = None
@@ -91,6 +94,8 @@ class Exchange(RequestResponseCycle):
             self.waiting_for_100_continue = False
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self._is_body_awaited:
+            self.is_body_wanted = True
+            self.flow.resume_reading()
             await self._body_or_timeout(timeout_s)
         if self.body_error is not None:
             raise self.body_error

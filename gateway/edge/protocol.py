@@ -25,18 +25,23 @@ from gateway.edge.exchange import Exchange
 from gateway.edge.render import JSON, render
 
 MAX_HEAD_BYTES = 64 * 1024
+SPARE_CONNECTIONS = 64
+"""How many connections beyond the bound get an answer before they are closed; the rest are closed at once."""
+
 _PAUSE_ABOVE = 64 * 1024
 _LINGER_S = 2.0
 _RETIRED_IDLE_S = 1
+_SPARE_HEAD_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Bounds of a connection; times in seconds, sizes in bytes."""
+    """Bounds of connections; times in seconds, sizes in bytes."""
 
     max_body_bytes: int = 10485760
     header_timeout_s: float = 10.0
     write_stall_s: float = 30.0
+    max_connections: int = 10_000
 
 
 class RequestIds:
@@ -75,6 +80,8 @@ class GatewayProtocol(HttpToolsProtocol):
         self._head_timer: TimerHandle | None = None
         self._stall_timer: TimerHandle | None = None
         self._head_bytes = 0
+        self._running: Exchange | None = None  # `cycle` is the one that is read: a later one, if pipelined
+        self._is_spare = False
         self._closing = False
         self._is_retired = False
         self._rendered: tuple[object, bytes] = (None, b"")
@@ -84,6 +91,12 @@ class GatewayProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """A client connected; its first head must come in time."""
         super().connection_made(transport)
+        surplus = len(self.connections) - self._bounds.max_connections
+        if surplus > 0:
+            self._is_spare = True
+            if surplus > SPARE_CONNECTIONS:
+                transport.abort()
+                return
         transport.set_write_buffer_limits(high=_PAUSE_ABOVE)
         self._await_head()
 
@@ -116,8 +129,12 @@ class GatewayProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(InvalidRequest("The HTTP request is malformed."))
         else:
-            if self._head_bytes and self._head_timer is None:
+            if self._head_timer is None and (self._head_bytes or self._is_between_requests):
                 self._await_head()  # most heads are complete by now and never need it
+
+    @property
+    def _is_between_requests(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     def close_gently(self) -> None:
         """Close after a refusal: a reset would take the reply with it while the client still sends."""
@@ -127,9 +144,20 @@ class GatewayProtocol(HttpToolsProtocol):
         if self.cycle is not None and self.cycle.more_body and self.transport.can_write_eof():
             self.transport.write_eof()
             self.flow.resume_reading()
-            self.loop.call_later(_LINGER_S, self.transport.close)
+            self.loop.call_later(_LINGER_S, self._close)
         else:
-            self.transport.close()
+            self._close()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """No request came for long enough."""
+        if not self.transport.is_closing():
+            self._close()
+
+    def _close(self) -> None:
+        """Close once all is written; a client that does not read it has no more time than any other."""
+        self.transport.close()
+        if self.transport.get_write_buffer_size():
+            self._await_reader()
 
     def retire(self) -> None:
         """Send the client elsewhere: the next reply says `connection: close`, or the one it waits for.
@@ -154,12 +182,23 @@ class GatewayProtocol(HttpToolsProtocol):
     # -- heads
 
     def _await_head(self) -> None:
-        self._head_timer = self.loop.call_later(self._bounds.header_timeout_s, self._head_too_slow)
+        within_s = self._bounds.header_timeout_s
+        if self._is_spare:
+            within_s = min(within_s, _SPARE_HEAD_S)
+        self._head_timer = self.loop.call_later(within_s, self._head_too_slow)
+
+    def _forget_head(self) -> None:
+        self._head_bytes = 0
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
     def _head_too_slow(self) -> None:
         self._head_timer = None
-        if self.cycle is None and self._head_bytes == 0:
-            self.transport.close()  # it never sent a byte: nobody waits for an answer
+        if self.flow.read_paused:
+            self._await_head()  # it may be there, behind a request that is still being answered
+        elif self._head_bytes == 0:
+            self._close()  # no request has begun: nobody waits for an answer
         else:
             self._refuse(SlowBody("The request's head did not arrive in time."))
 
@@ -185,10 +224,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is complete: its request starts, or waits for the one before it on this connection."""
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-        self._head_bytes = 0
+        self._forget_head()
         version = self.parser.get_http_version()
         scope = self.scope
         scope["method"] = self.parser.get_method().decode("ascii")
@@ -219,10 +255,13 @@ class GatewayProtocol(HttpToolsProtocol):
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and self.parser.should_keep_alive() and not self._is_retired,
+            keep_alive=version != "1.0"
+            and self.parser.should_keep_alive()
+            and not (self._is_retired or self._is_spare),
             on_response=self.on_response_complete,
         )
         exchange.protocol = self
+        exchange.is_spare = self._is_spare
         exchange.request_headers = headers
         exchange.started_at = time.monotonic()  # the loop's own clock counts whole milliseconds
         scope["extensions"] = {"tunegate.exchange": cast("Any", exchange)}
@@ -233,10 +272,14 @@ class GatewayProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, self.app))
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     # -- bodies
 
     def on_body(self, body: bytes) -> None:
-        """Bytes of a body; past the cap nothing more is kept."""
+        """Bytes of a body; past the cap nothing more is kept, and little before anyone asks for it."""
         exchange = cast("Exchange", self.cycle)
         if exchange.response_complete or exchange.too_large:
             return
@@ -245,9 +288,13 @@ class GatewayProtocol(HttpToolsProtocol):
             exchange.too_large = True
             exchange.body.clear()
             exchange.body_event()
+        elif len(exchange.body) > _PAUSE_ABOVE and not exchange.is_body_wanted:
+            self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
         """The body is complete."""
+        if self._head_bytes:
+            self._forget_head()  # trailers count like a head
         exchange = cast("Exchange", self.cycle)
         exchange.more_body = False
         exchange.message_event.set()
@@ -256,8 +303,8 @@ class GatewayProtocol(HttpToolsProtocol):
     # -- replies
 
     def on_response_complete(self) -> None:
-        """A reply is out: the next request, if this connection takes one."""
-        if not self._closing:
+        """A reply is out: the next request, if this connection takes one or has it already."""
+        if self.pipeline or not self._closing:
             super().on_response_complete()
 
     def default_head(self) -> bytes:
@@ -292,25 +339,29 @@ class GatewayProtocol(HttpToolsProtocol):
         self.transport.write(
             head % (reply.status, reason, self.default_head(), JSON, request_id, len(content)) + content
         )
-        self.transport.close()
+        self._close()
 
     def pause_writing(self) -> None:
         """The client reads too slowly: the upstream is not read either, and not for ever."""
         super().pause_writing()
-        exchange = cast("Exchange | None", self.cycle)
+        exchange = self._running
         if exchange is not None and exchange.reader is not None:
             exchange.reader.pause()
-        self._stall_timer = self.loop.call_later(self._bounds.write_stall_s, self.transport.abort)
+        self._await_reader()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
         super().resume_writing()
-        if self._stall_timer is not None:
+        if self._stall_timer is not None and not self.transport.is_closing():
             self._stall_timer.cancel()
             self._stall_timer = None
-        exchange = cast("Exchange | None", self.cycle)
+        exchange = self._running
         if exchange is not None and exchange.reader is not None:
             exchange.reader.resume()
+
+    def _await_reader(self) -> None:
+        if self._stall_timer is None:
+            self._stall_timer = self.loop.call_later(self._bounds.write_stall_s, self.transport.abort)
 
 
 class _HeadTooLarge(Exception):
