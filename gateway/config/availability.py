@@ -34,12 +34,6 @@ class Unavailable:
 
 
 UNAVAILABLE = (
-    Unavailable(
-        "store.url",
-        "a store on a cluster or behind Sentinel",
-        ": `redis+cluster://` and `redis+sentinel://`",
-        lambda url: url.startswith("redis+"),
-    ),
     Unavailable("store.wait_replicas", "waiting for replicas"),
     Unavailable("store.cache_url", "the response cache"),
     Unavailable(

@@ -117,9 +117,10 @@ class StoreSettings(Model):
     url: Annotated[str, AfterValidator(is_store_url)] = Field(
         default="embedded",
         repr=False,
-        description="`embedded` (a Valkey server of the gateway's own), or `redis://`, `rediss://`, "
-        "`unix://`; `redis+cluster://h1:p,h2:p` and `redis+sentinel://h1:p,h2:p/service` are "
-        "reserved.",
+        description="`embedded` (a Valkey server of the gateway's own), or `redis://`, `rediss://` (TLS), "
+        "`unix://`; `redis+cluster://h1:p,h2:p` (some nodes of a cluster); "
+        "`redis+sentinel://h1:p,h2:p/service` (sentinels and the name of what they watch); the last two "
+        "with `rediss` too.",
     )
     data_dir: FilePath = Field(
         default=Path("data"),

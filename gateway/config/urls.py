@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import SplitResult, urlsplit
 
+_MANY = re.compile(r"rediss?\+(cluster|sentinel)://([^/?#]*)([^?#]*)")
+
 
 def _split(url: str) -> SplitResult:
     if not url.isascii() or not url.isprintable() or " " in url:
@@ -42,7 +44,13 @@ def is_store_url(url: str) -> str:
     """Check the URL of a store. Raises ValueError, which does not quote it: it may hold a password."""
     if url == "embedded":
         return url
-    if re.match(r"redis\+(cluster|sentinel)://.", url):
+    many = _MANY.match(url)
+    if many is not None:
+        kind, netloc, path = many.groups()
+        if not netloc.rpartition("@")[2]:
+            raise ValueError("the store's URL has no host")
+        if kind == "sentinel" and not path.strip("/"):
+            raise ValueError("after the sentinels comes the name of their service: h1:port,h2:port/service")
         return url
     parts = _split(url)
     if parts.scheme == "unix":
@@ -50,7 +58,8 @@ def is_store_url(url: str) -> str:
             raise ValueError("write unix:///path/of/the/socket")
     elif parts.scheme not in {"redis", "rediss"}:
         raise ValueError(
-            "write embedded, redis://host:port/db, rediss://host:port/db or unix:///path/of/the/socket"
+            "write embedded, redis://host:port/db, rediss://host:port/db, unix:///path/of/the/socket, "
+            "redis+cluster://h1:port,h2:port or redis+sentinel://h1:port,h2:port/service"
         )
     elif not parts.hostname:
         raise ValueError("the store's URL has no host")

@@ -11,6 +11,9 @@ The breaker. A lane is up or away; away, calls fail at once.
 A failure is a call without a reply in time, an attempt to connect that failed, or a LOADING reply. A lost
 connection is none: the attempt that follows at once tells how the server is. While the lane is up without a
 connection, calls wait for the next one, each for as long as it would have waited for its reply.
+
+A READONLY reply comes from a primary that was demoted: the connection is given up, and the next one goes to
+whoever has the address now.
 """
 
 from __future__ import annotations
@@ -21,10 +24,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import hiredis
-
-from gateway.store.address import Address, Command
 from gateway.store.errors import StoreAway, StoreError, StoreReplyError
+from gateway.store.greeting import Target, greeted, pack, reason
 from gateway.store.wire import Waiter, Wire
 
 FAILURES_TO_OPEN = 5
@@ -32,11 +33,13 @@ PROBE_EVERY_S = 0.5
 CONNECT_S = 1.0  # a greeting may cross a region and a TLS handshake, so it gets more than one call does
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 SILENT_TIMEOUTS = 3  # a connection silent for that many timeouts is given up
+READONLY_S = 1.0  # a younger connection is kept: looking again would find the same replica
 LATE_S = 0.02  # a timer this late tells that the loop was busy, not the store
 TIMER_STEP_S = 0.002  # loops count timers in milliseconds; a shorter one would spin
 
-# The stub calls the argument a tuple of one.
-pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]
+
+class NotSent(StoreAway):
+    """The call never left, so it may be given to another lane."""
 
 
 class Lane:
@@ -45,24 +48,29 @@ class Lane:
     Args:
         timeout_s: how long a call waits where `send` is told nothing else.
         on_change: called with the new `is_up`, once a change, from the event loop.
+        on_loss: called when a connection was lost, or an attempt to make one failed.
     """
 
     def __init__(
         self,
-        address: Address,
+        target: Target,
         *,
         timeout_s: float,
         clock: Callable[[], float],
         on_change: Callable[[bool], None],
+        on_loss: Callable[[], None] = lambda: None,
     ) -> None:
         self.is_up = False
-        self._address = address
+        self._target = target
         self._timeout_s = timeout_s
         self._clock = clock
         self._on_change = on_change
+        self._on_loss = on_loss
         self._trouble = "it was not opened"
+        self._away_as: type[StoreAway] = StoreAway
         self._failures = 0
         self._wire: Wire | None = None
+        self._connected_at = -math.inf
         self._queue: list[Waiter] = []
         self._packed: list[bytes] = []
         self._is_flush_due = False
@@ -74,16 +82,45 @@ class Lane:
         self._was_tried = asyncio.Event()
         self._stir = asyncio.Event()
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether calls leave with the next write; a lane that is up without it keeps them for a while."""
+        return self._wire is not None
+
     async def open(self) -> None:
         """Connect, and stay connected until `aclose`.
 
         Raises `StoreAway` where the first attempt fails; the lane goes on trying all the same.
         """
-        self._loop = asyncio.get_running_loop()
-        self._keeper = asyncio.create_task(self._keep())
-        await self._was_tried.wait()
+        self.start(is_up=False)
+        await self.tried()
         if not self.is_up:
             raise self._away()
+
+    def start(self, *, is_up: bool) -> None:
+        """Connect behind the scenes; `is_up` tells whether calls may wait for the first attempt."""
+        self.is_up = is_up
+        self._loop = asyncio.get_running_loop()
+        self._keeper = asyncio.create_task(self._keep())
+
+    async def tried(self) -> None:
+        """Return when the first attempt to connect has ended."""
+        await self._was_tried.wait()
+
+    async def retire(self) -> None:
+        """Take no more calls: unsent ones fail with `NotSent`, the others have their replies; then close."""
+        self.is_up = False
+        self._trouble = "it was retired"
+        self._away_as = NotSent
+        self._drop_queue()
+        try:
+            waiting = (
+                [] if self._wire is None else [each for each, _ in self._wire.waiters if not each.done()]
+            )
+            if waiting:
+                await asyncio.wait(waiting)
+        finally:
+            await self.aclose()
 
     async def aclose(self) -> None:
         """Fail what is in flight and disconnect. Idempotent."""
@@ -99,10 +136,12 @@ class Lane:
             await wire.gone.wait()
         if self._timer is not None:
             self._timer.cancel()
-        for future, _ in self._queue:
-            if not future.done():
-                future.set_exception(self._away())
-        self._queue, self._packed = [], []
+        self._drop_queue()
+
+    def check(self) -> None:
+        """Raise `StoreAway` where a call would fail at once."""
+        if not self.is_up:
+            raise self._away()
 
     def send(self, packed: bytes, timeout_s: float | None = None) -> asyncio.Future[Any]:
         """Send a packed command with the next write; the future is its reply.
@@ -129,14 +168,19 @@ class Lane:
         self._failures = 0
 
     def refused(self, error: StoreReplyError) -> None:
-        """The server is still loading its data."""
-        self._fail(str(error))
+        """The server is still loading its data, or no longer a primary."""
+        if error.code != "READONLY":
+            self._fail(str(error))
+        elif self._wire is not None and self._clock() - self._connected_at > READONLY_S:
+            # Not from here, where the wire is still reading: replies of the same write may follow.
+            self._loop.call_soon(self._wire.close, "the server is a replica now; the call may have run")
 
     def lost(self, why: str) -> None:
         """The connection is gone: look for the next one."""
         self._wire = None
         self._trouble = why
         self._stir.set()
+        self._on_loss()
 
     # Sending and giving up.
 
@@ -172,8 +216,9 @@ class Lane:
                 next_at = min(next_at, deadline)
                 continue
             where = "in time" if wire is not None else "in time: not connected"
-            future.set_exception(StoreAway(f"the store at {self._address} did not answer {where}"))
-            self._fail("it did not answer in time")
+            future.set_exception(StoreAway(f"the store at {self._target} did not answer {where}"))
+            # Without a connection, why there is none says more.
+            self._fail("it did not answer in time" if wire is not None else self._trouble)
         if wire is None:
             self._drop_unwaited()
         elif wire.waiters:
@@ -181,11 +226,17 @@ class Lane:
             silent_at = max(wire.waiters[0][1], wire.heard_at + self._timeout_s)
             silent_at += self._timeout_s * (SILENT_TIMEOUTS - 1)
             if silent_at <= now + TIMER_STEP_S:
-                wire.close(f"the store at {self._address} fell silent; the call may have run")
+                wire.close(f"the store at {self._target} fell silent; the call may have run")
             else:
                 next_at = min(next_at, silent_at)
         if next_at < math.inf:
             self._wake(next_at)
+
+    def _drop_queue(self) -> None:
+        for future, _ in self._queue:
+            if not future.done():
+                future.set_exception(self._away())
+        self._queue, self._packed = [], []
 
     def _drop_unwaited(self) -> None:
         """Forget the queued calls that have failed or were cancelled: they must not run later."""
@@ -213,7 +264,7 @@ class Lane:
             self._loop.call_soon(self._on_change, is_up)
 
     def _away(self) -> StoreAway:
-        return StoreAway(f"the store at {self._address} is away: {self._trouble}")
+        return self._away_as(f"the store at {self._target} is away: {self._trouble}")
 
     # Staying connected.
 
@@ -223,13 +274,15 @@ class Lane:
             try:
                 wire = await self._connect()
             except Exception as error:  # noqa: BLE001  # this task outlives whatever a connect may raise
-                self._fail(_reason(error))
+                self._fail(reason(error))
                 self._was_tried.set()
+                self._on_loss()
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 continue
             pause_s = FIRST_PAUSE_S
             self._wire, wire.owner = wire, self
+            self._connected_at = self._clock()
             self._recover()
             self._was_tried.set()
             self._drop_unwaited()
@@ -237,20 +290,8 @@ class Lane:
             await self._attend(wire)
 
     async def _connect(self) -> Wire:
-        """A connection that has answered our greeting."""
         async with asyncio.timeout(max(CONNECT_S, self._timeout_s)):
-            wire = await self._address.connect(lambda: Wire(self._clock))
-            try:
-                greeting = self._address.greeting
-                futures = [self._loop.create_future() for _ in greeting]
-                wire.send([pack(command) for command in greeting], [(future, math.inf) for future in futures])
-                replies = await asyncio.gather(*futures, return_exceptions=True)
-                _check_greeting(greeting, replies)
-            except BaseException:
-                wire.close("the greeting failed")
-                await wire.gone.wait()
-                raise
-        return wire
+            return await greeted(self._target, self._clock)
 
     async def _attend(self, wire: Wire) -> None:
         """Return when the connection is lost; probe it while the breaker is open."""
@@ -274,21 +315,3 @@ class Lane:
         with contextlib.suppress(StoreError):
             await future
             self._recover()
-
-
-def _check_greeting(greeting: list[Command], replies: list[Any]) -> None:
-    for command, reply in zip(greeting, replies, strict=True):
-        # A server that forbids CLIENT still serves; the name is for whoever reads its CLIENT LIST.
-        if isinstance(reply, StoreReplyError) and command[0] != "CLIENT":
-            # Not the server's own words: some quote what they refuse, and that would be the password.
-            raise StoreReplyError(f"{reply.code} in answer to {command[0]!s}")
-        if isinstance(reply, BaseException) and command[0] != "CLIENT":
-            raise reply
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "connecting took too long"
-    if isinstance(error, StoreError | OSError):
-        return str(error)
-    return type(error).__name__  # foreign words may hold anything

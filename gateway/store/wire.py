@@ -10,10 +10,12 @@ from typing import Any, Protocol, cast
 
 import hiredis
 
-from gateway.store.errors import StoreAway, StoreReplyError
+from gateway.store.errors import StoreAway, StoreError, StoreReplyError
 
 Waiter = tuple[asyncio.Future[Any], float]
 """A call that waits for its reply, and the time by the wire's clock when it gives up."""
+
+_UNFIT = {"LOADING", "READONLY"}  # codes by which a server says that it is no use now, whatever the call
 
 _MORE = object()  # what the reader says when it needs more bytes; a reply is never this object
 
@@ -25,7 +27,7 @@ class WireOwner(Protocol):
         """At least one call that was still waited for has its reply."""
 
     def refused(self, error: StoreReplyError) -> None:
-        """The server is there but serves nobody yet."""
+        """The server is there but of no use: it loads its data, or is a replica."""
 
     def lost(self, why: str) -> None:
         """The connection is gone; its calls have been failed."""
@@ -90,8 +92,8 @@ class Wire(asyncio.Protocol):
                         future.set_result(reply)
                         was_answered = True
                     else:
-                        future.set_exception(reply)
-                        if reply.code != "LOADING":
+                        future.set_exception(_error(reply))
+                        if reply.code not in _UNFIT:
                             was_answered = True
                         elif self.owner is not None:
                             self.owner.refused(reply)
@@ -107,3 +109,28 @@ class Wire(asyncio.Protocol):
         """Part of `asyncio.Protocol`."""
         self.close(f"the connection was lost{f' ({exc})' if exc else ''}; the call may have run")
         self.gone.set()
+
+
+def _error(reply: StoreReplyError) -> StoreError:
+    if reply.code == "READONLY":
+        return StoreAway("the server is a replica: it took no write")
+    return reply
+
+
+async def outcomes(
+    futures: Sequence[asyncio.Future[Any]],
+    kept: type[StoreError] | tuple[type[StoreError], ...] = StoreReplyError,
+) -> list[Any]:
+    """What came of each call, errors that are `kept` in their places. Raises the first of any other kind."""
+    replies: list[Any] = []
+    try:
+        for future in futures:
+            try:
+                replies.append(await future)
+            except kept as error:
+                replies.append(error)
+    finally:
+        for future in futures[len(replies) :]:
+            if not future.cancel() and not future.cancelled():
+                future.exception()  # seen, so that the loop does not report it as never retrieved
+    return replies

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from gateway.config import AliasSettings, FallbackSettings, Settings, TimeoutOverrides, UpstreamSettings
 from gateway.config.alias import FAILURES, FailureName
 from gateway.domain.errors import FailureClass
-from tests.unit.config.loading import BASE, loaded
+from tests.unit.config.loading import BASE, loaded, said
 
 EVERY_FIELD = """
 server: {host: 127.0.0.1, port: 8080, workers: 1, max_body_bytes: 10485760, max_json_depth: 64,
@@ -123,12 +123,36 @@ class TestStore:
         assert loaded("{}").store.data_dir == BASE / "data"
 
     @pytest.mark.parametrize(
-        "url", ["redis://h", "redis://u:p@h:1/2", "rediss://h", "unix:///run/v.sock?db=1"]
+        "url",
+        [
+            "redis://h",
+            "redis://u:p@h:1/2",
+            "rediss://h",
+            "unix:///run/v.sock?db=1",
+            "redis+cluster://h1:1,h2:2",
+            "rediss+cluster://u:p@h1",
+            "redis+sentinel://h1:1,h2:2/service",
+            "rediss+sentinel://u:p@h1/service/2?sentinel_password=x",
+        ],
     )
     def test_a_server_of_ones_own(self, url: str) -> None:
         store = loaded(f"store: {{url: '{url}'}}").store
         assert (store.url, store.embedded) == (url, False)
         assert loaded("{}").store.embedded
+
+    @pytest.mark.parametrize(
+        ("url", "why"),
+        [
+            ("redis+cluster://", "the store's URL has no host"),
+            ("redis+cluster://u:p@", "the store's URL has no host"),
+            ("redis+sentinel:///service", "the store's URL has no host"),
+            ("redis+sentinel://h1:1,h2:2", "after the sentinels comes the name of their service"),
+            ("redis+pair://h1:1,h2:2", "not a URL: its host or port cannot be read"),
+        ],
+    )
+    def test_several_that_cannot_be(self, url: str, why: str) -> None:
+        [line] = said(f"store: {{url: '{url}'}}")
+        assert line.startswith(f"f:1: store.url: {why}")
 
     def test_its_password_is_not_shown(self) -> None:
         assert "hunter2" not in repr(loaded("store: {url: 'redis://:hunter2@h'}"))

@@ -4,7 +4,8 @@ import time
 import pytest
 
 from gateway.store.errors import StoreAway
-from gateway.store.lane import Lane, pack
+from gateway.store.greeting import pack
+from gateway.store.lane import Lane, NotSent
 from tests.support.polling import until
 from tests.unit.store.scripted import ScriptedAddress
 
@@ -165,4 +166,69 @@ async def test_a_listener_that_raises_breaks_no_reply(address):
     address.transports[0].says(b"+PONG\r\n")
     assert await future == b"PONG"
     assert [type(error) for error in seen] == [RuntimeError]
+    await lane.aclose()
+
+
+async def test_a_demoted_server_is_left_for_whoever_has_the_address_now(lane, address, monkeypatch):
+    monkeypatch.setattr("gateway.store.lane.READONLY_S", -1)
+    await lane.open()
+    write, read = lane.send(pack(("SET", "x", 1))), lane.send(pack(("GET", "x")))
+    await asyncio.sleep(0)
+    address.transports[0].says(b"-READONLY You can't write against a read only replica.\r\n$1\r\n1\r\n")
+    with pytest.raises(StoreAway, match="the server is a replica: it took no write"):
+        await write
+    assert await read == b"1"
+    await until(lambda: len(address.transports) == 2, "the next connection")
+    await until(lambda: lane.is_connected)
+    assert lane.is_up
+
+
+async def test_a_server_that_never_was_a_primary_is_not_asked_for_its_successor_all_the_time(lane, address):
+    await lane.open()
+    for _ in range(10):
+        write = lane.send(pack(("SET", "x", 1)))
+        await asyncio.sleep(0)
+        address.transports[0].says(b"-READONLY You can't write against a read only replica.\r\n")
+        with pytest.raises(StoreAway):
+            await write
+    assert len(address.transports) == 1
+    assert lane.is_up
+
+
+async def test_calls_may_wait_for_the_first_connection(lane, address, changes):
+    lane.start(is_up=True)
+    future = lane.send(PING, 5)
+    await until(lambda: address.transports and address.transports[0].heard == [[b"PING"]], "the call")
+    address.transports[0].says(b"+PONG\r\n")
+    assert await future == b"PONG"
+    assert changes == []
+
+
+async def test_a_retired_lane_hands_back_what_it_had_not_sent(lane, address):
+    await lane.open()
+    sent = lane.send(PING, 5)
+    await asyncio.sleep(0)
+    retiring = asyncio.create_task(lane.retire())
+    unsent, cancelled = lane.send(PING, 5), lane.send(PING, 5)
+    cancelled.cancel()
+    with pytest.raises(NotSent):
+        await unsent
+    with pytest.raises(NotSent):
+        lane.send(PING)
+    assert address.transports[0].heard == [[b"PING"]]
+    address.transports[0].says(b"+PONG\r\n")
+    assert await sent == b"PONG"
+    await retiring
+    assert not lane.is_connected
+
+
+async def test_a_loss_is_told(address):
+    losses = []
+    lane = Lane(
+        address, timeout_s=5, clock=time.monotonic, on_change=lambda _: None, on_loss=lambda: losses.append(1)
+    )
+    await lane.open()
+    address.refuses = ConnectionRefusedError("nobody there")
+    address.transports[0].cut()
+    await until(lambda: len(losses) >= 3, "the loss and attempts that failed")
     await lane.aclose()
