@@ -10,6 +10,7 @@ from msgspec import Raw
 from msgspec.json import Encoder
 
 from gateway.catalog.catalogue import Catalogue, Home, StoredAlias
+from gateway.catalog.retirements import retirements_at
 from gateway.config.alias import AliasSettings, FallbackSettings, RewriteSettings
 from gateway.config.models import Settings
 from gateway.config.upstream import UpstreamSettings
@@ -41,12 +42,35 @@ def build(
     else:
         for name, stored in aliases.items():
             blocks[name] = (AliasSettings.model_validate(stored.block), stored.revision)
-    rewrites = {name: compile_rewrite(name, rewrite) for name, rewrite in settings.rewrites.items()}
     catalogue = Catalogue(homes, {})
-    maker = _TargetMaker(catalogue, {name: block for name, (block, _) in blocks.items()}, rewrites)
+    maker = _maker(settings, catalogue, {name: block for name, (block, _) in blocks.items()})
     for name, (block, revision) in blocks.items():
         catalogue.aliases[name] = maker.target(name, block, revision)
     return catalogue
+
+
+def imagine(
+    settings: Settings,
+    catalogue: Catalogue,
+    aliases: Mapping[str, AliasSettings],
+    name: str,
+    block: AliasSettings,
+) -> Target:
+    """What `name` would mean if `block` were its block.
+
+    Args:
+        settings: that `catalogue` was made of.
+        catalogue: the snapshot in force.
+        aliases: the aliases in force, for fallbacks that name one.
+        name: of the alias.
+        block: to be tried out.
+    """
+    return _maker(settings, catalogue, {**aliases, name: block}).target(name, block, 0)
+
+
+def _maker(settings: Settings, catalogue: Catalogue, blocks: Mapping[str, AliasSettings]) -> _TargetMaker:
+    rewrites = {name: compile_rewrite(name, rewrite) for name, rewrite in settings.rewrites.items()}
+    return _TargetMaker(catalogue, blocks, rewrites)
 
 
 def compile_rewrite(name: str, settings: RewriteSettings) -> Rewrite:
@@ -80,10 +104,12 @@ def _home(name: str, upstream: UpstreamSettings, discovered: Sequence[Mapping[st
         },
         discovered={str(model["id"]): model for model in discovered if "id" in model},
         credentials=max(1, len(upstream.credentials)),
+        max_concurrency=upstream.max_concurrency,
         disabled=None if upstream.enabled else "every entry of its `api_keys` is empty",
         shutdown_dates={
             glob: None if date is None else str(date) for glob, date in upstream.shutdown_dates.items()
         },
+        retirements=retirements_at(upstream),
     )
 
 
@@ -107,6 +133,7 @@ class _TargetMaker:
             fallback_on=frozenset(str(failure) for failure in block.fallback_on),
             timeouts=block.timeouts.given if block.timeouts else None,
             max_output_tokens=block.max_output_tokens,
+            hedge=block.hedge,
         )
 
     def _chain(

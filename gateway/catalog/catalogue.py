@@ -10,6 +10,8 @@ from typing import Any
 
 from msgspec import Raw
 
+from gateway.catalog.retirements import Retirement
+from gateway.catalog.shutdown import Shutdown, shutdown_of
 from gateway.domain.errors import ModelNotAllowed, ModelNotFound
 from gateway.domain.model_id import parse_model_id
 from gateway.domain.plan import Candidate, Reason, Target
@@ -46,7 +48,10 @@ class Home:
         models: ids and globs, or None where any id may be asked for.
         adapters: models chosen by body fields.
         discovered: models as its own list has them, by id.
+        max_concurrency: calls that one process may have in flight there.
         disabled: why nothing can be sent there, or None.
+        shutdown_dates: as configured, by id or glob.
+        retirements: rows of the bundled table that hold here.
     """
 
     name: str
@@ -55,8 +60,10 @@ class Home:
     adapters: Mapping[str, tuple[tuple[str, Raw], ...]] = field(default_factory=dict)
     discovered: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     credentials: int = 1
+    max_concurrency: int | None = None
     disabled: str | None = None
     shutdown_dates: Mapping[str, str | None] = field(default_factory=dict)
+    retirements: tuple[Retirement, ...] = ()
 
     def lists(self, model: str) -> bool:
         """True where the upstream says, or was said, to serve this very id."""
@@ -77,13 +84,14 @@ class Home:
             return None
         return Reason.NOT_SERVED, "its `models` do not name this id"
 
+    def shutdown(self, model: str) -> Shutdown | None:
+        """When this model ends here, where that is known."""
+        return shutdown_of(model, self.shutdown_dates, self.discovered.get(model, {}), self.retirements)
+
     def shutdown_date(self, model: str) -> str | None:
-        """The day this model ends here: as configured, else as the upstream's list says."""
-        for glob, date in self.shutdown_dates.items():
-            if fnmatchcase(model, glob):
-                return date
-        date = self.discovered.get(model, {}).get("shutdown_date")
-        return date if isinstance(date, str) else None
+        """The day this model ends here, "YYYY-MM-DD", where that is known."""
+        shutdown = self.shutdown(model)
+        return None if shutdown is None else shutdown.date
 
     def candidate(self, model: str, **placing: Any) -> Candidate:
         """This upstream as a candidate for `model`, able or not."""
@@ -92,6 +100,7 @@ class Home:
             upstream=self.name,
             model=model,
             credentials=self.credentials,
+            max_concurrency=self.max_concurrency,
             adapter=self.adapters.get(model, ()),
             skip=against[0] if against else None,
             detail=against[1] if against else "",

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import secrets
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gateway.telemetry.metrics import ALL, Metric
@@ -57,6 +57,11 @@ class Counters:
     def set(self, metric: Metric, labels: Labels, value: float) -> None:
         """Say what a gauge stands at."""
         self._gauges[metric][labels] = value
+        self._is_gauge_new = True
+
+    def replace(self, metric: Metric, values: Mapping[Labels, float]) -> None:
+        """Say what all series of a gauge stand at; those that are not named end."""
+        self._gauges[metric] = dict(values)
         self._is_gauge_new = True
 
     def add(self, metric: Metric, labels: Labels, n: float) -> None:

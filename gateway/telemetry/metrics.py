@@ -73,6 +73,12 @@ OVERHEAD = Metric(
     buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0),
 )
 IN_FLIGHT = Metric("tunegate_in_flight", "gauge", "Requests being served now.")
+BREAKER_STATE = Metric(
+    "tunegate_breaker_state",
+    "gauge",
+    "Open breakers of an upstream: one for each worker and credential that gets nothing from it.",
+    ("upstream",),
+)
 STORE_ERRORS = Metric(
     "tunegate_store_errors_total",
     "counter",
@@ -95,6 +101,13 @@ LIMIT_REJECTIONS = Metric(
     ("limit",),
 )
 COST = Metric("tunegate_cost_usd_total", "counter", "Cost of settled requests, in USD.", ("alias", "model"))
+MODEL_DAYS = Metric(
+    "tunegate_model_days_to_shutdown",
+    "gauge",
+    "Days until a model that an alias may use ends, at the upstream that ends it last; "
+    "absent where that is unknown.",
+    ("alias", "model"),
+)
 
 ALL = (
     REQUESTS,
@@ -105,11 +118,13 @@ ALL = (
     TTFT,
     OVERHEAD,
     IN_FLIGHT,
+    BREAKER_STATE,
     STORE_ERRORS,
     SETTLEMENTS,
     JOURNAL_PENDING,
     LIMIT_REJECTIONS,
     COST,
+    MODEL_DAYS,
 )
 
 TOKEN_KINDS = ("prompt", "cached", "cache_write", "completion", "reasoning")

@@ -97,3 +97,14 @@ def test_reports_are_json():
 
 def test_two_processes_are_two_sources():
     assert Counters().totals()["source"] != Counters().totals()["source"]
+
+
+def test_a_gauge_is_replaced_whole():
+    gauge = Metric("tunegate_days", "gauge", "Days.", ("model",))
+    counters = Counters([gauge])
+    counters.set(gauge, ("gone",), 3)
+    counters.take_delta()
+
+    counters.replace(gauge, {("m",): 2})
+
+    assert counters.take_delta()["gauges"] == {"tunegate_days": [[["m"], 2]]}
