@@ -145,7 +145,7 @@ def parse_address(url: str) -> Address | ClusterAddress | SentinelAddress:
         return ClusterAddress(seeds)
     place = re.fullmatch(r"/([^/]+)(?:/(\d+))?/?", path)
     if place is None:
-        raise ValueError("store URL: after the sentinels comes /service or /service/db")
+        raise ValueError(f"store URL: after the sentinels comes /service or /service/db; {_ENCODED}")
     query, user, password = _without_sentinels_own(query)
     sentinels = [_parse(f"{scheme}://{host}{query}", _SENTINEL_PORT) for host in each]
     return SentinelAddress(

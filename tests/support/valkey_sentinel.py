@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, Self
+from urllib.parse import quote
 
 from tests.support.valkey import ValkeyServer, _free_port, find_binary
 
@@ -17,7 +18,7 @@ class Sentinel(ValkeyServer):
     """One sentinel. Sentinels keep what they know in their configuration file, so it has one.
 
     Args:
-        lines: of its configuration, `{service}` in them for the service's name.
+        lines: of its configuration.
     """
 
     def __init__(self, *lines: str, password: str | None = None) -> None:
@@ -67,7 +68,7 @@ class WatchedPair:
 
     @property
     def url(self) -> str:
-        userinfo = f":{self._password}@" if self._password else ""
+        userinfo = f":{quote(self._password, safe='')}@" if self._password else ""
         hosts = ",".join(f"127.0.0.1:{each.port}" for each in self.sentinels)
         query = f"?sentinel_password={self._sentinel_password}" if self._sentinel_password else ""
         return f"redis+sentinel://{userinfo}{hosts}/{SERVICE}{query}"
