@@ -107,8 +107,8 @@ class GatewayProtocol(HttpToolsProtocol):
                 timer.cancel()
         self._unset_keepalive_if_required()
         cycles = [cast("Exchange", cycle) for cycle, _ in self.pipeline]
-        if self.cycle is not None:
-            cycles.append(cast("Exchange", self.cycle))
+        if self._running is not None:
+            cycles.append(self._running)
         super().connection_lost(exc)
         for cycle in cycles:
             if not cycle.response_complete:

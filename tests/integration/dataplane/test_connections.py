@@ -16,7 +16,7 @@ from tests.support.gateway import RunningGateway
 from tests.support.polling import until as eventually
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-BIG = text("x" * 60_000)
+BIG = text("word " * 12_000)
 
 
 async def start(start_gateway: StartGateway, upstream: FakeUpstream, **server: Any) -> RunningGateway:
@@ -135,6 +135,10 @@ async def test_a_stopped_reader_that_has_asked_for_more_pauses_its_upstream_too(
         await asyncio.sleep(0.05)  # an upstream that is not paused sends all of its 24 MB by then
 
         assert connection.transport.get_write_buffer_size() == held < 1_000_000
+
+    [line] = await gateway.access_lines(1)
+    assert line["error_type"] == "client_left"
+    assert upstream.calls[0].closed.is_set()
 
 
 async def test_a_reply_that_nobody_reads_is_given_up(
