@@ -17,10 +17,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # a script finds only what is beside it
 
-from tests.chaos.matrix_cases import CASES, FAMILIES
-from tests.chaos.matrix_kit.case import Case
-from tests.chaos.matrix_kit.page import as_json, measured_in, page, row
-from tests.chaos.matrix_kit.play import Result, play_all
+from tests.chaos.matrix_cases import CASES, FAMILIES  # noqa: E402  # after the path
+from tests.chaos.matrix_kit.case import Case  # noqa: E402
+from tests.chaos.matrix_kit.page import as_json, measured_in, page, row  # noqa: E402
+from tests.chaos.matrix_kit.play import Result, play_all  # noqa: E402
 
 PAGE = ROOT / "docs" / "faults.md"
 
@@ -64,7 +64,7 @@ async def play(cases: list[Case], *, as_lines: bool) -> list[Result]:
 
 def say(line: str, to: object = None) -> None:
     """Print a line at once, also into a pipe."""
-    print(line, file=to or sys.stdout, flush=True)  # type: ignore[arg-type]  # noqa: T201  # a script
+    print(line, file=to or sys.stdout, flush=True)  # type: ignore[arg-type]  # a script
 
 
 if __name__ == "__main__":

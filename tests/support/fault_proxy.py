@@ -33,6 +33,7 @@ class Fault:
         drop_request: close as soon as a request comes, without an answer, as a server does that had just
             given the idle connection up.
         cut_after: bytes of answer that pass, over the connection's life, before `ending`.
+        cut_behind: the same, by the last bytes that pass; they must come in one piece.
         ending: what comes then: "close" in good order, "reset", "stall" (connected, and silent), or
             "half-close" (its side ends, and it reads on).
         drip: the answer passes byte by byte.
@@ -44,6 +45,7 @@ class Fault:
     reset_on_request: bool = False
     drop_request: bool = False
     cut_after: int | None = None
+    cut_behind: bytes | None = None
     ending: Literal["close", "reset", "stall", "half-close"] = "close"
     drip: bool = False
     void: bool = False
@@ -143,9 +145,7 @@ class FaultProxy:
 class _Link:
     """One connection and its other half."""
 
-    def __init__(
-        self, proxy: FaultProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    def __init__(self, proxy: FaultProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.fault = proxy.fault
         self._proxy = proxy
         self._reader, self._writer = reader, writer
@@ -202,12 +202,20 @@ class _Link:
                 if fault.void:
                     await _for_ever()
                 await _hold(fault.delay_s)
-                if fault.cut_after is not None:
-                    data = data[: fault.cut_after - self._answered]
-                await self._send(data, drip=fault.drip)
-                if fault.cut_after is not None and self._answered >= fault.cut_after:
+                passes, is_cut = self._until_cut(data)
+                await self._send(passes, drip=fault.drip)
+                if is_cut:
                     await self._end(fault.ending)
                     return
+
+    def _until_cut(self, data: bytes) -> tuple[bytes, bool]:
+        """What of it may pass, and whether that is the end."""
+        fault = self.fault
+        if fault.cut_after is not None and self._answered + len(data) >= fault.cut_after:
+            return data[: fault.cut_after - self._answered], True
+        if fault.cut_behind is not None and fault.cut_behind in data:
+            return data[: data.index(fault.cut_behind) + len(fault.cut_behind)], True
+        return data, False
 
     async def _send(self, data: bytes, *, drip: bool) -> None:
         pieces = [data[i : i + 1] for i in range(len(data))] if drip else [data]

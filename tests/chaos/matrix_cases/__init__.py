@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from tests.chaos.matrix_cases import answers, clients, connecting, refusals, streams
+from tests.chaos.matrix_cases import answers, clients, connecting, refusals, store, streams
 from tests.chaos.matrix_kit.case import Case
 
 
@@ -20,6 +20,7 @@ FAMILIES: Mapping[str, Sequence[Case]] = {
     "Answers that are none": _of(answers),
     "Streams": _of(streams),
     "Clients": _of(clients),
+    "The store": _of(store),
 }
 CASES = [case for cases in FAMILIES.values() for case in cases]
 assert len({case.slug for case in CASES}) == len(CASES)

@@ -223,6 +223,9 @@ class Case:
         upstream: of the configuration of the case's upstream. `base_url` may hold `{port}`.
         spare: another upstream stands behind the first one.
         tls: how its certificate is: "good", "expired", "wrong name", "self-signed".
+        key: fields of its virtual key, which has no limits otherwise.
+        model: what is asked of the upstream, where its id matters.
+        settled_within_s: how soon the ledger is complete.
         requests: how often each (status, error_type) is counted; by default once, as the client saw it.
         quick: also one of the fast tests.
     """
@@ -239,8 +242,10 @@ class Case:
     spare: bool = False
     tls: str | None = None
     key: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None
     requests: Mapping[tuple[str, str], int] | None = None
     setting: Setting = SHARED
+    settled_within_s: float = 20.0
     quick: bool = False
 
     @property

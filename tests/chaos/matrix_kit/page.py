@@ -13,11 +13,11 @@ _HEAD = """# The fault matrix
 
 <!-- Written by `python3 dev.py chaos matrix --write` from the cases in `tests/chaos/matrix_cases`. -->
 
-What clients, metrics and the ledger see of each fault that we know how to cause. `python3 dev.py chaos matrix`
-plays every row against a gateway's real processes, over real sockets: an upstream that follows a script,
-behind a proxy that can refuse, swallow, reset, stall, delay, cut and drip; a real store, stopped, killed or
-spoiled in the same way. A row fails where any of its columns is not as it says, or where the time in the last
-column is not kept. The same cases, the quickest of them, are also part of `python3 dev.py test`.
+What clients, metrics and the ledger see of each fault that we know how to cause. `python3 dev.py chaos
+matrix` plays every row against a gateway's real processes, over real sockets: an upstream that follows a
+script, behind a proxy that can refuse, swallow, reset, stall, delay, cut and drip; a real store, stopped,
+killed or spoiled in the same way. A row fails where any of its columns is not as it says, or where the time
+in its last column is not kept. The quickest of these cases are also part of `python3 dev.py test`.
 
 Besides what stands below, every row asserts: the answer is whole by its framing; errors have the official
 shape with all four keys; each call is counted in `tunegate_requests_total` by the status and code that its

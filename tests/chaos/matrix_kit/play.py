@@ -1,4 +1,4 @@
-"""Plays cases and judges them: what the client saw, what was counted, what the ledger says, how long it took."""
+"""Plays cases and judges them: what the client saw, what was counted, what the ledger says, how long."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import httpx2
+
 from tests.chaos.matrix_kit.case import Case, Counted, Setting
 from tests.chaos.matrix_kit.client import Seen
 from tests.chaos.matrix_kit.stage import Scene, Stage, stage_for
 
-SETTLED_WITHIN_S = 20.0
 COUNTED_WITHIN_S = 6.0
 """Workers report their figures each second."""
 
@@ -23,13 +24,14 @@ Samples = Sequence[tuple[str, Mapping[str, str], float]]
 
 @dataclass
 class Result:
-    """How a case went; without `failures` it holds."""
+    """How a case went; without `failures` it holds. `samples` are those that the case itself took."""
 
     case: Case
     took_s: float = 0.0
     saw: str = ""
     counted: list[str] = field(default_factory=list)
     ledger: str = ""
+    samples: Samples | None = None
     failures: list[str] = field(default_factory=list)
 
     @property
@@ -60,14 +62,17 @@ async def play_on(
     while True:
         try:
             now = await stage.samples()
-        except OSError:  # a case that ends the gateway
+        except httpx2.TransportError:  # a case that ends the gateway
             now = []
-        missing = [_check_counted(result.case, before, now)[1] for result in results]
+        missing = [
+            _check_counted(result.case, before, now)[1] for result in results if result.samples is None
+        ]
         if not any(missing) or time.monotonic() > deadline:
             break
         await asyncio.sleep(0.1)
     for result in results:
-        result.counted, failures = _check_counted(result.case, before, now)
+        samples = now if result.samples is None else result.samples
+        result.counted, failures = _check_counted(result.case, before, samples)
         result.failures += failures
         yield result
 
@@ -75,12 +80,13 @@ async def play_on(
 async def _play(stage: Stage, case: Case) -> Result:
     result = Result(case)
     try:
-        scene = stage.scene(case)
+        scene = await stage.scene(case)
         async with asyncio.timeout(CASE_WITHIN_S):
             seen = await case.play(scene)
     except Exception as error:  # noqa: BLE001  # whatever went wrong, the other cases are played
         result.failures.append(_why(error))
         return result
+    result.samples = scene.samples
     result.took_s = seen.took_s
     result.saw = described(seen)
     try:
@@ -96,7 +102,7 @@ async def _play(stage: Stage, case: Case) -> Result:
 async def _check_ledger(stage: Stage, scene: Scene, result: Result) -> None:
     """The states, and that nothing is held any more."""
     expected = scene.case.ledger
-    deadline = time.monotonic() + SETTLED_WITHIN_S
+    deadline = time.monotonic() + scene.case.settled_within_s
     while True:
         states, held = await stage.states(scene.key_id), await stage.held(scene.key_id)
         if (states == dict(expected.states) and not held) or time.monotonic() > deadline:
@@ -140,7 +146,9 @@ def _amount(counted: Counted, case: Case, samples: Samples) -> float:
         labels.setdefault("alias", case.slug)
     if labels.get("alias") == "*":  # refused before its alias was known
         del labels["alias"]
-    return sum(value for name, has, value in samples if name == counted.name and labels.items() <= has.items())
+    return sum(
+        value for name, has, value in samples if name == counted.name and labels.items() <= has.items()
+    )
 
 
 def described(seen: Seen) -> str:

@@ -1,16 +1,16 @@
-"""The stage: a gateway's real processes, and an upstream behind a proxy for each case that is played on it."""
+"""The stage: a gateway's real processes, and an upstream behind a proxy for each case that is played."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
+import datetime as dt
 import os
 import re
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,24 @@ from tests.support.fake_upstream import FakeUpstream, running_upstream
 from tests.support.fault_proxy import FaultProxy, fault_proxy
 from tests.support.valkey import ValkeyServer
 
+_BACK_WITHIN_S = 15.0
 HOST = "localhost"
 """The name that good certificates are for."""
 
 PRICE = {"input": 1, "output": 2}
 _TIMEOUTS = {"connect_s": 0.5, "first_token_s": 1.0, "idle_s": 1.0, "total_s": 20.0}
-_SERVER: dict[str, Any] = {"workers": 1, "drain_grace_s": 0.2, "drain_timeout_s": 5}
+_SERVER: dict[str, Any] = {
+    "workers": 1,
+    "drain_grace_s": 0.2,
+    "drain_timeout_s": 5,
+    "max_body_bytes": 65536,
+    "header_timeout_s": 1,
+    "body_timeout_s": 1,
+    "write_stall_s": 1,
+}
 _UNLIMITED = {"rpm": None, "tpm": None, "concurrency": None}
 _SLOW_NAMES = Path(__file__).parent / "slow_names"
+Sample = tuple[str, dict[str, str], float]
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
@@ -59,7 +69,8 @@ class Scene:
     spare: Actor | None
     key: str
     key_id: str
-    notes: dict[str, str] = field(default_factory=dict)
+    samples: list[Sample] | None = None
+    """Figures taken while there was somebody to give them, for a case that ends the gateway."""
 
     @property
     def alias(self) -> str:
@@ -95,9 +106,29 @@ class Scene:
     async def line(self, **options: Any) -> Line:
         return await Line.to(self.gateway.data_url, **options)
 
+    async def known(self) -> None:
+        """Let the worker learn of the key, as all keys in use are known."""
+        request = request_bytes(self.key, b"").replace(b"POST /v1/chat/completions", b"GET /v1/models")
+        assert (await ask(self.gateway.data_url, request)).status == 200
+
     def calls(self) -> int:
         """How many calls reached the upstream."""
         return len(self.upstream.calls_of(self.model))
+
+    async def record(self) -> LedgerRecord:
+        """The one record of the key, as soon as it is there."""
+        async with asyncio.timeout(5):
+            while not (found := await self.stage.records(self.key_id)):
+                await asyncio.sleep(0.01)
+        assert len(found) == 1, found
+        return found[0]
+
+    def memory_kib(self) -> int:
+        """What the first worker has resident."""
+        status = Path(f"/proc/{self.gateway.pid('worker-0')}/status").read_text(encoding="ascii")
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found[1])
 
 
 class Stage:
@@ -117,18 +148,39 @@ class Stage:
         assert self._own_store is not None, "this setting has the embedded store"
         return self._own_store
 
-    def scene(self, case: Case) -> Scene:
-        issued = self.gateway.issue_key(**({"name": case.slug, "limits": _UNLIMITED} | dict(case.key)))
+    async def scene(self, case: Case) -> Scene:
+        fields = {"name": case.slug, "limits": _UNLIMITED} | dict(case.key)
+        issued = await asyncio.to_thread(self.gateway.issue_key, **fields)  # this loop carries the proxies
         actor, spare = self._actors[case.slug]
         return Scene(case, self, actor, spare, issued["key"], issued["id"])
 
-    async def samples(self) -> list[tuple[str, dict[str, str], float]]:
+    async def samples(self) -> list[Sample]:
         async with httpx2.AsyncClient(timeout=10, trust_env=False) as http:
             text = (await http.get(self.gateway.admin_url + "/metrics")).text
         return [
             (name, dict(_LABEL.findall(labels)), float(value))
             for name, labels, value in _SAMPLE.findall(text)
         ]
+
+    async def store_is_back(self) -> None:
+        """Wait until all processes have their store again: a new key is made, and known."""
+        began = asyncio.get_running_loop().time()
+        async with httpx2.AsyncClient(timeout=5, trust_env=False) as http:
+            while True:
+                assert asyncio.get_running_loop().time() < began + _BACK_WITHIN_S, (
+                    "the store is not found again"
+                )
+                issued = await http.post(
+                    self.gateway.admin_url + "/admin/v1/keys",
+                    json={"name": "back"},
+                    headers=self.gateway.admin_headers,
+                )
+                if issued.status_code == 200:
+                    known = {"authorization": f"Bearer {issued.json()['key']}"}
+                    answer = await http.get(self.gateway.data_url + "/v1/models", headers=known)
+                    if answer.status_code == 200:
+                        return
+                await asyncio.sleep(0.05)
 
     async def records(self, key_id: str) -> list[LedgerRecord]:
         """What the ledger has of a key; a correction takes the place of what it corrects."""
@@ -162,7 +214,7 @@ class OwnStore:
 
 
 def model_of(case: Case) -> str:
-    return f"m-{case.slug}"
+    return case.model or f"m-{case.slug}"
 
 
 @contextlib.asynccontextmanager
@@ -205,11 +257,11 @@ async def _own_store() -> AsyncIterator[OwnStore]:
 
 def _server_context(tls: str, authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+    yesterday = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
     issuer = trustme.CA() if tls == "self-signed" else authority
     issuer.issue_cert(
         "elsewhere.test" if tls == "wrong name" else HOST,
-        not_before=yesterday - datetime.timedelta(days=30),
+        not_before=yesterday - dt.timedelta(days=30),
         not_after=yesterday if tls == "expired" else None,
     ).configure_cert(context)
     return context
@@ -227,6 +279,7 @@ def _config(
         actor, spare = actors[case.slug]
         scheme = f"https://{HOST}" if case.tls else "http://127.0.0.1"
         facts = {"base_url": scheme + ":{port}/v1", "api_keys": ["sk-one"], "models": [model_of(case)]}
+        facts["owns"] = ["*"]
         facts |= dict(case.upstream)
         facts["base_url"] = facts["base_url"].format(port=actor.proxy.port)
         facts["timeouts"] = _TIMEOUTS | dict(case.upstream.get("timeouts", {}))
@@ -238,6 +291,7 @@ def _config(
             upstreams[serving[1]] = {
                 "base_url": url,
                 "models": [model_of(case)],
+                "owns": ["*"],
                 "timeouts": _TIMEOUTS,
             }
         aliases[case.slug] = {"model": model_of(case), "upstreams": serving} | dict(case.alias)

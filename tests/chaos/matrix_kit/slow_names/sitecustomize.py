@@ -23,10 +23,8 @@ def _slow(host: Any, *arguments: Any, **named: Any) -> Any:
     return _resolve(host, *arguments, **named)
 
 
-async def _in_a_thread(
-    _: uvloop.Loop, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
-) -> Any:
-    return await asyncio.to_thread(_slow, host, port, family, type, proto, flags)
+async def _in_a_thread(_: uvloop.Loop, host: Any, port: Any, **named: Any) -> Any:
+    return await asyncio.to_thread(_slow, host, port, **named)
 
 
 socket.getaddrinfo = _slow
