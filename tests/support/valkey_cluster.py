@@ -1,4 +1,7 @@
-"""A real cluster for tests: valkey-servers in cluster mode, joined by commands over their sockets."""
+"""A real cluster for tests: valkey-servers in cluster mode, joined by commands over their sockets.
+
+What a test does to a `ValkeyServer` it may do to a `ValkeyCluster`: `url`, `run`, `flush`, `pause`, `resume`.
+"""
 
 import time
 from collections.abc import Callable
@@ -7,6 +10,7 @@ from typing import Any, Self
 
 from redis.crc import key_slot
 
+from gateway.store.slots import slot_of
 from tests.support.valkey import ValkeyServer, _free_port
 
 SLOTS = 16384
@@ -135,6 +139,25 @@ class ValkeyCluster:
         while self.move_keys(slot, source, target, 100):
             pass
         self.end_move(slot, source, target)
+
+    def run(self, *command: str | bytes | int) -> Any:
+        """One command, at the node of its key; what concerns scripts, at all primaries."""
+        if command[0] == "SCRIPT":
+            replies = [node.run(*command) for node in self.nodes if node.is_primary()]
+            return replies[0]
+        slot = slot_of(command)
+        assert slot is not None, command
+        return self.primary_of(slot).run(*command)
+
+    def pause(self) -> None:
+        """Stop all nodes from running."""
+        for node in self.nodes:
+            node.pause()
+
+    def resume(self) -> None:
+        """Let all nodes run on."""
+        for node in self.nodes:
+            node.resume()
 
     def flush(self) -> None:
         """Forget all data and scripts."""

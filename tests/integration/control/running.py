@@ -44,7 +44,7 @@ class RunningControl:
         """`text` as a file that names the store, unless it is bare."""
         if self._is_bare:
             return text
-        return f"store: {{url: {self._store_url}}}\n{text}"
+        return f"store: {{url: '{self._store_url}'}}\n{text}"
 
     def write(self, text: str) -> None:
         """Replace the file as an editor does."""
