@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from gateway.accounting.desk import AccountDesk
-from gateway.attempts import Attempts
+from gateway.attempts.runner import Attempts
 from gateway.auth.keyring import Keyring
 from gateway.catalog import StoredAlias
 from gateway.config.loader import load
@@ -27,6 +27,7 @@ from gateway.edge.key_status import KeyStatus
 from gateway.edge.protocol import Bounds, RequestIds
 from gateway.edge.render import render
 from gateway.gate import Gate
+from gateway.health_watch import HealthWatch
 from gateway.limits.local import LocalLimiter
 from gateway.link import State
 from gateway.metering.journal import Journal
@@ -85,7 +86,7 @@ class Worker:
         self._access_log = access_log
         self._seeing_store: asyncio.Task[None] | None = None
         self.counters = Counters()
-        self.health = Health()
+        self.health = Health(HealthWatch(self.counters).changed)
         self._transports: dict[str, Transport] = {"http1": Http1Transport(loop), "httpx": HttpxTransport()}
         self._store = Store(store_url(settings), timeout_s=settings.store.timeout_ms / 1000)
         self._store.on_state(self._store_changed)
@@ -183,11 +184,7 @@ class Worker:
 
     def health_report(self) -> dict[str, Any]:
         """What this worker knows of upstreams, for the control process."""
-        resting = self.health.resting(time.monotonic())
-        return {
-            name: {"in_flight": self.health.in_flight(name), "set_aside": resting.get(name, [])}
-            for name in self.snapshots.current.clients
-        }
+        return self.health.report(list(self.snapshots.current.clients), time.monotonic())
 
     async def _see_store(self) -> None:
         """Read what a worker needs of the store before it is ready. Raises `StoreError`."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
 from typing import Protocol, Self
 
 from gateway.accounting.desk import AccountDesk
 from gateway.accounting.hold import Hold
-from gateway.attempts import Attempts, Served
+from gateway.attempts.runner import Attempts
+from gateway.attempts.served import Served
 from gateway.domain.call import Call, CallOptions
 from gateway.domain.errors import Draining, GatewayError, PinNotAllowed, StreamBroken
 from gateway.domain.facts import Facts
@@ -18,6 +20,7 @@ from gateway.domain.principal import Principal
 from gateway.gate import Gate
 from gateway.relay.pump import Drain, Limits, Pump
 from gateway.relay.reply import Reply
+from gateway.routing.calendar import Calendar
 from gateway.routing.health import Health
 from gateway.routing.planner import plan
 from gateway.snapshot import Snapshot, Snapshots
@@ -68,6 +71,7 @@ class CallService:
         gate: bounds how many calls are in progress.
         clock: monotonic seconds, the clock of `Facts`.
         draw: random numbers in [0, 1).
+        wall_clock: unix seconds, for the dates that models end on.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class CallService:
         gate: Gate,
         clock: Callable[[], float],
         draw: Callable[[], float] = random.random,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._snapshots = snapshots
         self._health = health
@@ -87,6 +92,7 @@ class CallService:
         self._gate = gate
         self._clock = clock
         self._draw = draw
+        self._calendar = Calendar(wall_clock)
         self._streams: set[Pump] = set()
         self._unanswered: set[_Unanswered] = set()
         self.is_refusing = False
@@ -131,16 +137,23 @@ class CallService:
             raise Draining(_DRAINING)
 
     def _plan(self, target: Target, options: CallOptions) -> Plan:
-        decision = plan(target.candidates, self._health, self._clock(), self._draw(), options.pin)
+        decision = plan(
+            target.candidates,
+            self._health,
+            self._clock(),
+            self._draw(),
+            options.pin,
+            today=self._calendar.today(),
+        )
         return decision if options.fallback else decision.first_only()
 
     async def _answer(
         self, served: Served, hold: Hold, snapshot: Snapshot, caller: Caller, facts: Facts
     ) -> None:
-        if served.pump is not None:
-            await self._relay(served, served.pump, hold, snapshot, caller, facts)
-        elif served.reply is not None:
-            await self._reply(served, served.reply, hold, caller, facts)
+        if isinstance(served.answer, Pump):
+            await self._relay(served, served.answer, hold, snapshot, caller, facts)
+        else:
+            await self._reply(served, served.answer, hold, caller, facts)
 
     async def _reply(self, served: Served, reply: Reply, hold: Hold, caller: Caller, facts: Facts) -> None:
         facts.usage, facts.service_tier = reply.usage, reply.service_tier
@@ -161,6 +174,8 @@ class CallService:
             self._streams.discard(pump)
         facts.usage, facts.service_tier = ending.usage, ending.service_tier
         facts.error_type = ending.error.code if ending.error else None
+        if ending.error is not None and ending.error.code in _OF_THE_UPSTREAM:
+            self._attempts.broke(served)
         is_exact = ending.error is None and ending.usage is not None
         await hold.settle(ending.usage, None if is_exact else pump.relayed_text())
         caller.finish_stream(ending.error)
@@ -226,4 +241,5 @@ class _Unanswered:
         """Nothing is flowing yet."""
 
 
+_OF_THE_UPSTREAM = frozenset({"upstream_error", "stream_truncated", "stream_stalled"})
 _DRAINING = "This gateway is shutting down; try again, another one will serve you."

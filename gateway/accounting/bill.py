@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gateway.domain.call import Call
-from gateway.domain.facts import Facts
+from gateway.domain.facts import Facts, Tried
 from gateway.domain.usage import Usage
 from gateway.metering.record import AttemptRecord, LedgerRecord, State, UsageSource, total_cost
 from gateway.metering.tokenizer import count_prompt, count_text
@@ -95,22 +96,46 @@ def record_of(
 
 
 def _attempts(facts: Facts, spent: Spent, prices: PriceBook) -> tuple[AttemptRecord, ...]:
-    """Every attempt; what was spent stands on the last one, the one that served or was cut off."""
-    records = [AttemptRecord(upstream=u, model=m, outcome=outcome) for u, m, outcome in facts.tried]
+    """Every attempt. What was spent stands on the one that served or was cut off; the others cost nothing.
+
+    One that another overtook had its prompt read, so that much is charged; what it wrote nobody knows.
+    """
     usage = spent.usage
-    if records and usage is not None:
-        last = records[-1]
-        price = prices.price(last.upstream, last.model, facts.service_tier)
-        records[-1] = AttemptRecord(
-            upstream=last.upstream,
-            model=last.model,
-            outcome=last.outcome,
-            state=spent.state,
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            cost_nanousd=None if price is None else cost(usage, price),
-        )
-    return tuple(records)
+    if usage is None:
+        return tuple(_record(tried, "released", None, facts, prices) for tried in facts.tried)
+    serving = _serving(facts.tried)
+    prompt = replace(usage, completion_tokens=0, reasoning_tokens=0)
+    return tuple(
+        _record(tried, spent.state, usage, facts, prices)
+        if tried is serving
+        else _record(tried, "estimated", prompt, facts, prices)
+        if tried.outcome == "hedged"
+        else _record(tried, "released", None, facts, prices)
+        for tried in facts.tried
+    )
+
+
+def _serving(tried: Sequence[Tried]) -> Tried | None:
+    """The attempt that committed, else the last one."""
+    committed = (each for each in tried if each.outcome == "committed")
+    return next(committed, tried[-1] if tried else None)
+
+
+def _record(
+    tried: Tried, state: State, usage: Usage | None, facts: Facts, prices: PriceBook
+) -> AttemptRecord:
+    if usage is None:
+        return AttemptRecord(upstream=tried.upstream, model=tried.model, outcome=tried.outcome)
+    price = prices.price(tried.upstream, tried.model, facts.service_tier)
+    return AttemptRecord(
+        upstream=tried.upstream,
+        model=tried.model,
+        outcome=tried.outcome,
+        state=state,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cost_nanousd=None if price is None else cost(usage, price),
+    )
 
 
 def _ms(seconds: float) -> float:

@@ -48,13 +48,14 @@ class Case:
         return replace(self, principal=principal, target=usable)
 
     def most_nanousd(self, prompt_tokens: int) -> int | None:
-        """The most that it may cost, None for a key that does not pay."""
+        """The most that it may cost, both attempts of a hedged call; None for a key that does not pay."""
         principal = self.principal
         if not principal.pays:
             return None
-        return most_expensive(
+        once = most_expensive(
             self.call, self.size, self.target, principal, self.snapshot.prices, prompt_tokens
         )
+        return 2 * once if self.target.hedge else once
 
     def admission(self, process: str) -> Admission:
         """What is asked of the limits."""

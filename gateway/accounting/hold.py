@@ -7,7 +7,7 @@ from typing import Protocol
 from gateway.accounting.bill import NOTHING, Spent, record_of, spent_on
 from gateway.accounting.case import Case
 from gateway.accounting.quote import cap_of
-from gateway.attempts import Held
+from gateway.attempts.served import Held
 from gateway.domain.usage import Usage
 from gateway.limits.values import Admission, Settlement
 
@@ -53,7 +53,7 @@ class Hold:
     async def settle_unserved(self) -> None:
         """Settle a call that got no answer: released, unless an upstream was at work when its client left."""
         tried = self._case.facts.tried
-        if tried and tried[-1][2] == "client_left":
+        if tried and tried[-1].outcome == "client_left":
             await self.settle(None, "")
         else:
             await self._settle(NOTHING)

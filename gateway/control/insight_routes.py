@@ -12,10 +12,11 @@ from gateway.control.errors import NotFound
 from gateway.control.key_service import KeyService
 from gateway.control.link import WorkerLink
 from gateway.control.snapshot import Snapshot, SnapshotKeeper
-from gateway.control.upstreams import ShownUpstream, UpstreamReport, health_of, reports_of, shown_upstreams
+from gateway.control.upstreams import ShownUpstream, health_of, reports_of, shown_upstreams
 from gateway.domain.errors import ModelNotAllowed
 from gateway.domain.principal import Principal
 from gateway.routing.explain import explain
+from gateway.routing.health import UpstreamReport
 from gateway.store.errors import StoreAway
 
 _ANYONE = Principal(key_id="", name="anyone", may_pin=True)

@@ -35,6 +35,14 @@ class FailureClass(StrEnum):
     REJECTED = "rejected"  # the caller's own mistake as the upstream sees it: never a reason to move on
 
 
+class Hint(StrEnum):
+    """What more is known of a 429 than that it is one."""
+
+    LOADING = "loading"  # a fine-tuned model that was not used for a while: the same call will work soon
+    TOO_LARGE = "too_large"  # more than the credential's whole limit: it will never work there
+    FULL = "full"  # we have all the calls in flight there that we may have
+
+
 class GatewayError(Exception):
     """Any refusal or failure that a caller is told about. `str(error)` is safe to send to the caller."""
 
@@ -144,7 +152,7 @@ class UpstreamError(GatewayError):
 class AttemptFailed(UpstreamError):
     """One attempt failed before the commit point; `failure` says how, `status` what the upstream answered.
 
-    `error` is the upstream's error object in the official shape, where it sent one.
+    `error` is the upstream's error object in the official shape, where it sent one. `hint` tells 429s apart.
     """
 
     def __init__(
@@ -155,16 +163,27 @@ class AttemptFailed(UpstreamError):
         status: int | None = None,
         error: dict[str, object] | None = None,
         retry_after_s: float | None = None,
+        hint: Hint | None = None,
     ) -> None:
         super().__init__(detail)
         self.failure = failure
         self.status = status
         self.error = error
         self.retry_after_s = retry_after_s
+        self.hint = hint
+
+    @property
+    def cools_down(self) -> bool:
+        """True where the target is better left alone for a while, by all calls."""
+        return self.failure is FailureClass.RATE_LIMITED and self.hint is None
 
 
 class NoUpstream(UpstreamError):
-    """Nothing is left that could serve this model now."""
+    """Nothing is left that could serve this model now; something may be in `retry_after_s`."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class UpstreamsFailed(UpstreamError):

@@ -8,6 +8,19 @@ from gateway.domain.usage import Usage
 
 
 @dataclass(slots=True)
+class Tried:
+    """One attempt.
+
+    `outcome` is "committed", a class of failure, or why it was given up: "client_left" until something else
+    is known, "hedged" where another attempt was faster.
+    """
+
+    upstream: str
+    model: str
+    outcome: str = "client_left"
+
+
+@dataclass(slots=True)
 class Facts:
     """One request's facts. Times are readings of a monotonic clock, in seconds.
 
@@ -20,7 +33,7 @@ class Facts:
         attempts: how many were made.
         service_tier: the one that the upstream says it used.
         rate_limits: headers that tell what is left of the key's limits.
-        tried: upstream, model and outcome of each attempt.
+        tried: each attempt, in the order they began.
         error_type: from the closed list of `telemetry/metrics.py`; None while all is well.
     """
 
@@ -50,7 +63,7 @@ class Facts:
     service_tier: str | None = None
     cost_nanousd: int | None = None
     rate_limits: tuple[tuple[bytes, bytes], ...] = ()
-    tried: list[tuple[str, str, str]] = field(default_factory=list)
+    tried: list[Tried] = field(default_factory=list)
 
     @property
     def is_fallback(self) -> bool:

@@ -11,6 +11,8 @@ from enum import StrEnum
 
 from msgspec import Raw
 
+from gateway.domain.errors import FailureClass
+
 
 class Reason(StrEnum):
     """Why a candidate is no attempt, in the words of `explain` and of `x-tunegate-fallback`."""
@@ -18,6 +20,9 @@ class Reason(StrEnum):
     NOT_OWNED = "not_owned"
     DISABLED = "disabled"
     NOT_SERVED = "not_served"
+    SUNSET = "sunset"
+    MODEL_GONE = "model_gone"
+    BREAKER_OPEN = "breaker_open"
     CREDENTIAL_SET_ASIDE = "credential_set_aside"
     PINNED_ELSEWHERE = "pinned_elsewhere"
     NOT_ALLOWED = "not_allowed"
@@ -49,6 +54,7 @@ class Candidate:
         adapter: body fields that choose this model at an upstream that serves several behind one id.
         skip: a reason known when the catalogue was made.
         shutdown_date: "YYYY-MM-DD", the day the model ends at this upstream, where known.
+        max_concurrency: calls that one process may have in flight at the upstream; None: any.
     """
 
     upstream: str
@@ -61,36 +67,50 @@ class Candidate:
     skip: Reason | None = None
     detail: str = ""
     shutdown_date: str | None = None
+    max_concurrency: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A candidate that will not be tried, and why."""
+    """A candidate that will not be tried, and why. It may be able to serve in `rests_s`, where known."""
 
     candidate: Candidate
     reason: Reason
     detail: str
+    rests_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A candidate that will be tried, with its credentials in the order they are used."""
+    """A candidate that will be tried, with its credentials in the order they are used.
+
+    `not_before` is a reading of the planner's clock: until then it cools down, and others go first.
+    """
 
     candidate: Candidate
     credentials: tuple[int, ...]
+    not_before: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Ordered attempts, the candidates left out, and why the first target will not serve, if it will not."""
+    """Ordered attempts, the candidates left out, and why the first target will not serve, if it will not.
+
+    `first_skipped` is a class of failure where the first target is only put behind others: it was rate
+    limited of late, or has all the calls in flight that it may have. `first_at` is its place among the
+    attempts; None where it was left out.
+    """
 
     attempts: tuple[Attempt, ...]
     left_out: tuple[LeftOut, ...]
-    first_skipped: Reason | None = None
+    first_skipped: Reason | FailureClass | None = None
+    first_at: int | None = 0
 
     def first_only(self) -> Plan:
         """The plan of a caller that wants no fallback: the first target serves, or nobody does."""
-        attempts = self.attempts[:1] if self.first_skipped is None else ()
+        if self.first_skipped is None:
+            return Plan(self.attempts[:1], self.left_out)
+        attempts = self.attempts[self.first_at : self.first_at + 1] if self.first_at is not None else ()
         return Plan(attempts, self.left_out, self.first_skipped)
 
 
@@ -106,6 +126,7 @@ class Target:
         fallback_on: classes of failure that let the call move on.
         timeouts: overrides of the upstream's, in seconds, by their configured names.
         max_output_tokens: cap on output where the caller names none.
+        hedge: a second attempt may be made beside a slow one.
     """
 
     name: str
@@ -116,3 +137,4 @@ class Target:
     fallback_on: frozenset[str] = frozenset()
     timeouts: Mapping[str, float] | None = None
     max_output_tokens: int | None = None
+    hedge: bool = False

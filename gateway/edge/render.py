@@ -102,8 +102,10 @@ def _headers(error: errors.GatewayError) -> tuple[tuple[bytes, bytes], ...]:
     if isinstance(error, errors.MethodNotAllowed):
         return ((b"allow", error.allow.encode()),)
     wait_s: float | None = None
-    if isinstance(error, errors.InternalError | errors.NoUpstream):
-        wait_s = getattr(error, "retry_after_s", 1.0)
+    if isinstance(error, errors.NoUpstream):
+        wait_s = error.retry_after_s or 1.0
+    elif isinstance(error, errors.InternalError):
+        wait_s = error.retry_after_s
     elif isinstance(error, errors.AllRateLimited | errors.RateLimited):
         wait_s = error.retry_after_s
     if wait_s is None:

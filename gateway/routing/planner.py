@@ -1,21 +1,28 @@
 """The pure planner: candidates and what is known of their health, into ordered attempts.
 
 A step is the alias's own model (0) or one fallback (1 and on). Steps are tried in order. Within a step
-candidates keep their order, except that where weights are given the first one is drawn by weight.
+candidates keep their order, except that where weights are given the first one is drawn by weight. What cools
+down after a 429, or has all the calls in flight it may have, goes behind everything else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
+from gateway.domain.errors import FailureClass
 from gateway.domain.plan import Attempt, Candidate, LeftOut, Plan, Reason
 from gateway.routing.health import Health
 
-MAX_ATTEMPTS = 6
-
 
 def plan(
-    candidates: Sequence[Candidate], health: Health, now: float, draw: float, pin: str | None = None
+    candidates: Sequence[Candidate],
+    health: Health,
+    now: float,
+    draw: float,
+    pin: str | None = None,
+    *,
+    today: str = "",
 ) -> Plan:
     """Order the attempts of one call.
 
@@ -25,36 +32,88 @@ def plan(
         now: monotonic seconds.
         draw: a random number in [0, 1) that decides where weights do.
         pin: the only upstream that may serve.
+        today: "YYYY-MM-DD" in UTC; models whose shutdown date is past are not asked.
     """
-    attempts: list[Attempt] = []
+    ready: list[Attempt] = []
+    waiting: list[Attempt] = []
     left_out: list[LeftOut] = []
-    first_skipped: Reason | None = None
-    for position, candidate in enumerate(_ordered(candidates, draw)):
-        reason, detail = candidate.skip, candidate.detail
-        credentials: tuple[int, ...] = ()
-        if reason is None and pin is not None and candidate.upstream != pin:
-            reason, detail = Reason.PINNED_ELSEWHERE, f"the call is pinned to {pin}"
-        if reason is None:
-            credentials = _usable_credentials(candidate, health, now)
-            if not credentials:
-                reason = Reason.CREDENTIAL_SET_ASIDE
-                detail = "the upstream refused every credential; each is tried again after a rest"
-        if reason is None:
-            attempts.append(Attempt(candidate, credentials))
-            continue
-        left_out.append(LeftOut(candidate, reason, detail))
-        if position == 0:
-            first_skipped = reason
-    return Plan(tuple(attempts[:MAX_ATTEMPTS]), tuple(left_out), first_skipped)
+    first: Attempt | LeftOut | None = None
+    for candidate in _ordered(candidates, draw):
+        found = _look(candidate, health, now, pin, today)
+        first = first or found
+        if isinstance(found, LeftOut):
+            left_out.append(found)
+        elif found.not_before or _is_full(candidate, health):
+            waiting.append(found)
+        else:
+            ready.append(found)
+    attempts = (*ready, *waiting)
+    if isinstance(first, LeftOut):
+        return Plan(attempts, tuple(left_out), first.reason, None)
+    if waiting and ready and first is waiting[0]:
+        return Plan(attempts, tuple(left_out), FailureClass.RATE_LIMITED, len(ready))
+    return Plan(attempts, tuple(left_out))
+
+
+def _look(candidate: Candidate, health: Health, now: float, pin: str | None, today: str) -> Attempt | LeftOut:
+    """May this candidate be tried?"""
+    upstream = candidate.upstream
+    if candidate.skip is not None:
+        return LeftOut(candidate, candidate.skip, candidate.detail)
+    if pin is not None and upstream != pin:
+        return LeftOut(candidate, Reason.PINNED_ELSEWHERE, f"the call is pinned to {pin}")
+    if candidate.shutdown_date is not None and candidate.shutdown_date < today:
+        return LeftOut(candidate, Reason.SUNSET, f"the model was shut down on {candidate.shutdown_date}")
+    credentials = _in_turn(candidate, health)
+    if health.has_troubles:
+        rested = _rested(candidate, credentials, health, now)
+        if isinstance(rested, LeftOut):
+            return rested
+        credentials = rested
+    return _cooled(candidate, credentials, health, now)
+
+
+def _rested(
+    candidate: Candidate, credentials: tuple[int, ...], health: Health, now: float
+) -> tuple[int, ...] | LeftOut:
+    """The credentials that do not rest."""
+    upstream = candidate.upstream
+    if health.is_gone(upstream, candidate.model, now):
+        detail = "the upstream does not have this model; it is asked again after a rest"
+        return LeftOut(candidate, Reason.MODEL_GONE, detail)
+    accepted = tuple(n for n in credentials if not health.is_set_aside(upstream, n, now))
+    if not accepted:
+        detail = "the upstream refused every credential; each is tried again after a rest"
+        return LeftOut(candidate, Reason.CREDENTIAL_SET_ASIDE, detail)
+    closed = tuple(n for n in accepted if not health.is_open(upstream, n, now))
+    if not closed:
+        rests_s = min(health.rests_s(upstream, n, now) for n in accepted)
+        detail = f"the upstream failed again and again; it is asked again in {rests_s:.0f} s"
+        return LeftOut(candidate, Reason.BREAKER_OPEN, detail, rests_s)
+    return closed
+
+
+def _cooled(candidate: Candidate, credentials: tuple[int, ...], health: Health, now: float) -> Attempt:
+    """Credentials that cool down stand behind the others; where all do, the attempt has to wait."""
+    if len(credentials) == 1:
+        until = health.cooling_until(candidate.upstream, credentials[0], candidate.model, now)
+        return Attempt(candidate, credentials, until)
+    times = {n: health.cooling_until(candidate.upstream, n, candidate.model, now) for n in credentials}
+    cool = [n for n in credentials if not times[n]]
+    hot = sorted((n for n in credentials if times[n]), key=times.__getitem__)
+    return Attempt(candidate, (*cool, *hot), 0.0 if cool else times[hot[0]])
+
+
+def _is_full(candidate: Candidate, health: Health) -> bool:
+    most = candidate.max_concurrency
+    return most is not None and health.in_flight(candidate.upstream) >= most
 
 
 def _ordered(candidates: Sequence[Candidate], draw: float) -> Sequence[Candidate]:
     if len(candidates) < 2 or all(candidate.weight is None for candidate in candidates):
         return candidates
-    ordered: list[Candidate] = []
-    for step in dict.fromkeys(candidate.step for candidate in candidates):
-        ordered.extend(_draw_first([c for c in candidates if c.step == step], draw))
-    return ordered
+    steps = dict.fromkeys(candidate.step for candidate in candidates)
+    return list(chain.from_iterable(_draw_first([c for c in candidates if c.step == n], draw) for n in steps))
 
 
 def _draw_first(candidates: list[Candidate], draw: float) -> list[Candidate]:
@@ -74,10 +133,10 @@ def _draw_first(candidates: list[Candidate], draw: float) -> list[Candidate]:
     return candidates
 
 
-def _usable_credentials(candidate: Candidate, health: Health, now: float) -> tuple[int, ...]:
+def _in_turn(candidate: Candidate, health: Health) -> tuple[int, ...]:
+    """The credentials of a candidate, the one whose turn it is first."""
     count = candidate.credentials
     if count == 1:
-        return (0,) if health.is_ready(candidate.upstream, 0, now) else ()
+        return (0,)
     turn = health.turn(candidate.upstream)
-    rotated = ((turn + offset) % count for offset in range(count))
-    return tuple(n for n in rotated if health.is_ready(candidate.upstream, n, now))
+    return tuple((turn + offset) % count for offset in range(count))

@@ -1,25 +1,43 @@
-"""What an upstream's refusal means: a class of failure, by status and `code`, never by prose."""
+"""What an upstream's refusal means: a class of failure, by status and `code`, never by prose.
+
+Two kinds of 429 are told apart by their words, as they have no code of their own: a fine-tuned model that is
+still being loaded, and a request larger than the whole limit. A miss costs a wait, no wrong answer.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol
 
-from gateway.domain.errors import AttemptFailed, FailureClass
+from gateway.domain.errors import AttemptFailed, FailureClass, Hint
 from gateway.relay.chunk import error_of, load_object
 
 _CALLERS_OWN = frozenset({400, 404, 413, 422})
 _MODEL_GONE = frozenset({"model_not_found", "DeploymentNotFound"})
+_A_DAY_S = 86400.0
 _SPENT = frozenset({"insufficient_quota", "credit_balance_exhausted"})
 
 
-def refusal(status: int, body: bytes, retry_after: bytes | None) -> AttemptFailed:
+class Answer(Protocol):
+    """The head of an answer."""
+
+    @property
+    def status(self) -> int:
+        """Its status."""
+
+    def header(self, name: bytes) -> bytes | None:
+        """A header by its lower-case name."""
+
+
+def refusal(answer: Answer, body: bytes, now: float) -> AttemptFailed:
     """The failure that an answer other than 200 is.
 
     Args:
-        status: of the answer.
         body: as far as it was read.
-        retry_after: the header's value, seconds.
+        now: unix seconds, for a `retry-after` that is a date.
     """
+    status = answer.status
     error = _error_in(body)
     code = error["code"] if error else None
     failure = _class_of(status, code, error)
@@ -35,7 +53,8 @@ def refusal(status: int, body: bytes, retry_after: bytes | None) -> AttemptFaile
         f"the upstream answered {status}" + (f" {code}" if code else ""),
         status=status,
         error=error,
-        retry_after_s=_seconds(retry_after),
+        retry_after_s=_wait(answer, now),
+        hint=_hint(error) if failure is FailureClass.RATE_LIMITED else None,
     )
 
 
@@ -67,9 +86,39 @@ def _error_in(body: bytes) -> dict[str, Any] | None:
     return error_of(document) if document is not None else None
 
 
-def _seconds(value: bytes | None) -> float | None:
+def _hint(error: dict[str, Any] | None) -> Hint | None:
+    message = str(error["message"]).lower() if error else ""
+    if "still being loaded" in message:
+        return Hint.LOADING
+    return Hint.TOO_LARGE if message.startswith("request too large") else None
+
+
+def _wait(answer: Answer, now: float) -> float | None:
+    """Seconds that the upstream asks to wait, by the first header that says so; None where none does."""
+    in_ms = _number(answer.header(b"retry-after-ms"))
+    if in_ms is not None:
+        return _sane(in_ms / 1000)
+    raw = answer.header(b"retry-after")
+    seconds = _number(raw)
+    if seconds is None and raw is not None:
+        seconds = _until(raw.decode("latin-1"), now)
+    return _sane(seconds)
+
+
+def _number(value: bytes | None) -> float | None:
     try:
-        seconds = float(value) if value is not None else None
+        return float(value) if value is not None else None
     except ValueError:
         return None
-    return seconds if seconds is not None and 0 < seconds < 86400 else None
+
+
+def _until(date: str, now: float) -> float | None:
+    try:
+        parsed = parsedate_to_datetime(date)
+        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() - now
+    except (ValueError, OverflowError):
+        return None
+
+
+def _sane(seconds: float | None) -> float | None:
+    return seconds if seconds is not None and 0 < seconds < _A_DAY_S else None

@@ -146,11 +146,20 @@ class FakeUpstream:
         self._scripts[model].append(_Script(status, given, (content,)))
 
     def refuses(
-        self, model: str, status: int, code: str | None = None, message: str = "No.", **error: Any
+        self,
+        model: str,
+        status: int,
+        code: str | None = None,
+        message: str = "No.",
+        *,
+        times: int = 1,
+        headers: dict[str, str] | None = None,
+        **error: Any,
     ) -> None:
-        """Answer the next call of `model` with an error in the official shape."""
+        """Answer the next `times` calls of `model` with an error in the official shape."""
         body = {"message": message, "type": "invalid_request_error", "param": None, "code": code} | error
-        self.answers(model, {"error": body}, status)
+        for _ in range(times):
+            self.answers(model, {"error": body}, status, headers)
 
     def calls_of(self, model: str) -> list[ReceivedCall]:
         return [call for call in self.calls if call.method == "POST" and call.json.get("model") == model]

@@ -1,11 +1,13 @@
 """Attempts: who is asked next, for what, and what the caller is told when nobody serves."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
 
-from gateway.routing.health import CREDENTIAL_COOLDOWN_S
+from gateway.domain.errors import AttemptFailed, FailureClass
+from gateway.routing.health import CREDENTIAL
 from tests.integration.dataplane.conftest import BASE, FT, StartGateway
 from tests.support.client import Client, client_of
 from tests.support.fake_upstream import FakeUpstream, done, drop, event, finish, role, stall, text
@@ -131,20 +133,20 @@ class TestMovingOn:
             {"a": {"base_url": upstream.url}, "b": {"base_url": relay.url}},
             {"support": {"model": "m", "upstreams": ["a", "b"], "fallback_on": ["timeout"]}},
         )
-        upstream.refuses("m", 500)
+        upstream.refuses("m", 500, times=3)
         async with client_of(gateway.url, await gateway.new_key()) as client:
             assert (await client.chat()).status_code == 502
-        assert relay.calls == []
+        assert (len(upstream.calls), relay.calls) == (3, [])
 
     async def test_never_where_the_caller_says_so(
         self, client: Client, upstream: FakeUpstream, relay: FakeUpstream
     ) -> None:
-        upstream.refuses(FT, 500)
+        upstream.refuses(FT, 500, times=3)
 
         reply = await client.chat(headers={"x-tunegate-fallback": "never"})
 
         assert reply.status_code == 502
-        assert relay.calls == []
+        assert (len(upstream.calls), relay.calls) == (3, [])
 
 
 class TestTheCallersOwnMistakes:
@@ -189,7 +191,7 @@ class TestNobodyServes:
         for (status, code), (where, model) in zip(
             refusals, [(upstream, FT), (relay, FT), (upstream, BASE)], strict=True
         ):
-            where.refuses(model, status, code)
+            where.refuses(model, status, code, times=3)
         reply = await client.chat()
         error = reply.json()["error"]
         return reply.status_code, error["type"], error["code"]
@@ -271,17 +273,20 @@ class TestCredentials:
         assert [reply.status_code for reply in replies] == [200] * 3
         assert replies[0].headers["x-tunegate-attempts"] == "2"
         assert [call.headers["authorization"][-1] for call in upstream.calls] == ["0", "1", "1", "1"]
-        assert two.worker.health_report() == {"a": {"in_flight": 0, "set_aside": [0]}}
+        assert two.worker.health_report()["a"]["set_aside"] == [0]
 
     async def test_none_left_is_no_upstream(self, two: RunningGateway) -> None:
-        now = asyncio.get_running_loop().time()
-        for credential in (0, 1):
-            two.worker.health.set_aside("a", credential, now)
-        async with client_of(two.url, await two.new_key()) as client:
-            assert (await client.chat()).json()["error"]["code"] == "no_upstream"
+        refused = AttemptFailed(FailureClass.CREDENTIAL, "no")
+
+        def refuse(when: float) -> None:
             for credential in (0, 1):
-                two.worker.health.set_aside("a", credential, now - CREDENTIAL_COOLDOWN_S)
-            assert (await client.chat()).status_code == 200
+                two.worker.health.failed("a", credential, "m", refused, when)
+
+        async with client_of(two.url, await two.new_key()) as client:
+            refuse(time.monotonic() - CREDENTIAL.rest_s)
+            assert (await client.chat()).status_code == 200  # the rest is over
+            refuse(time.monotonic())
+            assert (await client.chat()).json()["error"]["code"] == "no_upstream"
 
 
 async def test_a_full_upstream_is_passed_over(
@@ -295,7 +300,7 @@ async def test_a_full_upstream_is_passed_over(
     async with client_of(gateway.url, await gateway.new_key()) as client:
         async with client.stream() as held:
             assert held.headers["x-tunegate-upstream"] == "a"
-            assert served_by(await client.chat()) == ("b", "m", "2", "rate_limited")
+            assert served_by(await client.chat()) == ("b", "m", "1", "rate_limited")
         deadline = asyncio.get_running_loop().time() + 2
         while gateway.worker.health.in_flight("a"):
             assert asyncio.get_running_loop().time() < deadline

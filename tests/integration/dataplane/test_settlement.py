@@ -242,9 +242,10 @@ class TestReleased:
     async def test_every_attempt_failed(
         self, client: Client, key: str, store: Store, upstream: FakeUpstream, relay: FakeUpstream
     ) -> None:
-        upstream.refuses(FT, 500)
-        relay.plays(FT, drop())
-        upstream.refuses(BASE, 500)
+        upstream.refuses(FT, 500, times=3)
+        for _ in range(3):
+            relay.plays(FT, drop())
+        upstream.refuses(BASE, 500, times=3)
         reply = await client.chat()
 
         assert reply.status_code == 502
@@ -256,7 +257,7 @@ class TestReleased:
             "upstream_error",
         )
         assert (record.prompt_tokens, record.completion_tokens, record.cost_nanousd) == (0, 0, 0)
-        assert [attempt.state for attempt in record.attempts] == ["released"] * 3
+        assert [attempt.state for attempt in record.attempts] == ["released"] * 6
 
     async def test_the_callers_own_mistake(
         self, client: Client, key: str, store: Store, upstream: FakeUpstream

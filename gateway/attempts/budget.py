@@ -1,0 +1,33 @@
+"""How many retries a process makes at once: a share of its calls, so that retries never become the load."""
+
+from __future__ import annotations
+
+SHARE = 0.2
+FLOOR = 3
+
+
+class RetryBudget:
+    """Counts calls in flight and the retries among them."""
+
+    def __init__(self) -> None:
+        self._calls = 0
+        self._retries = 0
+
+    def began(self) -> None:
+        """A call is in flight."""
+        self._calls += 1
+
+    def ended(self) -> None:
+        """A call is over."""
+        self._calls -= 1
+
+    def take(self) -> bool:
+        """Take a retry, for as long as it runs; False where there are enough of them."""
+        if self._retries >= max(FLOOR, SHARE * self._calls):
+            return False
+        self._retries += 1
+        return True
+
+    def give_back(self) -> None:
+        """A retry is over, however it ended."""
+        self._retries -= 1

@@ -1,0 +1,33 @@
+"""What comes out of attempts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.domain.plan import Candidate, Target
+from gateway.relay.pump import Pump
+from gateway.relay.reply import Reply
+from gateway.upstream.port import UpstreamResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An attempt that committed. `answer` is a whole JSON reply, or a stream past its commit point.
+
+    `idle_s` bounds the upstream's silence; `deadline`, a reading of the clock, the whole call.
+    """
+
+    candidate: Candidate
+    credential: int
+    response: UpstreamResponse
+    idle_s: float
+    deadline: float
+    answer: Reply | Pump
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An admitted call: what may serve it, and the cap on output tokens where its caller names none."""
+
+    target: Target
+    cap: int | None
