@@ -8,7 +8,8 @@ import sys
 
 import click
 
-from gateway.config import ConfigError, Problem, check, load_file
+from gateway.catalog.advice import advise
+from gateway.config import ConfigError, Problem, load_file
 
 
 @click.command("check-config")
@@ -26,7 +27,7 @@ def check_config(file: str, as_json: bool) -> None:
         errors, warnings = error.problems, []
         summary = f"{file}: refused, {_count(len(errors), 'mistake')}"
     else:
-        errors, warnings = [], check(settings)
+        errors, warnings = [], advise(settings)
         upstreams, aliases = len(settings.upstreams), len(settings.aliases)
         summary = f"{file}: good, {_count(upstreams, 'upstream')}, {_count(aliases, 'alias', 'aliases')}"
     if as_json:

@@ -44,6 +44,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "keys": ("gateway.cli.keys:keys", "Create, list, change, rotate and revoke virtual keys."),
     "aliases": ("gateway.cli.aliases:aliases", "List, change and roll back aliases."),
     "upstreams": ("gateway.cli.upstreams:upstreams", "List upstreams and how they are."),
+    "sunset": ("gateway.cli.sunset:sunset", "Show when models end, and what serves then."),
     "usage": ("gateway.cli.usage:usage", "Show what was used and what it cost; export the records."),
     "ledger": ("gateway.cli.ledger:ledger", "Check the counters of usage against the records."),
     "admin-key": ("gateway.cli.admin_key:admin_key", "Replace the admin key."),

@@ -13,7 +13,8 @@ from typing import Any
 
 import click
 
-from gateway.config import ConfigError, Settings, check, load, load_file
+from gateway.catalog.advice import advise
+from gateway.config import ConfigError, Settings, load, load_file
 from gateway.control.active_text import Overrides, with_overrides
 from gateway.control.reload import write_atomically
 from gateway.supervisor.main import SIGNALS
@@ -49,7 +50,7 @@ def serve(path: Path, port: int | None, admin_port: int | None, data_dir: Path |
         for problem in refused.problems:
             click.echo(str(problem), err=True)
         sys.exit(1)
-    for problem in check(settings):
+    for problem in advise(settings):
         click.echo(f"warning: {problem}", err=True)
     spec_path = prepare(path, text, settings, overrides)
     # A folder that happens to hold something called `gateway` must not become part of it.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from difflib import get_close_matches
 
 from gateway.config.alias import AliasSettings, FallbackSettings
 from gateway.config.models import Settings
-from gateway.config.problem import Path, Problem, quote, render_path
+from gateway.config.problem import Path, Problem, did_you_mean, quote, render_path
 from gateway.config.references import may_serve, target_of
 from gateway.config.validation import Finding
 
@@ -42,6 +43,21 @@ def _warnings(settings: Settings) -> Iterator[Finding]:
             model = target_of(settings, alias, fallback)
             if model is not None and not _servers(settings, _place(settings, fallback), model):
                 yield (*path, "fallbacks", index), "no enabled upstream serves this fallback"
+        yield from _successor(settings, path, alias)
+
+
+def _successor(settings: Settings, path: Path, alias: AliasSettings) -> Iterator[Finding]:
+    """A planned move to what nobody serves, or to what may be a misspelt alias."""
+    if alias.sunset is None or alias.sunset.switch_to in settings.aliases:
+        return  # an alias is checked at its own place
+    here, successor = (*path, "sunset", "switch_to"), alias.sunset.switch_to
+    if not any(
+        upstream.enabled and may_serve(upstream, successor) for upstream in settings.upstreams.values()
+    ):
+        yield here, "no enabled upstream serves it: the alias will not be moved"
+    elif get_close_matches(successor, settings.aliases, n=1, cutoff=0.8):
+        hint = did_you_mean(successor, list(settings.aliases))
+        yield here, f"{quote(successor)} is no alias and is taken for a model id{hint}"
 
 
 def _place(settings: Settings, fallback: FallbackSettings) -> AliasSettings | FallbackSettings:

@@ -105,9 +105,14 @@ Fallback = Annotated[
 class SunsetSettings(Model):
     """A planned move to another target before the model ends."""
 
-    switch_to: AliasName = Field(description="Model id or alias that takes over.")
+    switch_to: AliasName = Field(
+        description="Alias whose block takes over as it stands then; or model id, called as the fallback "
+        "that names it says, else without a rewrite."
+    )
     days_before: Amount = Field(
-        default=7, description="Days before the shutdown date; a week leaves time to go back."
+        default=7,
+        description="Days before the shutdown date (UTC) at the upstream that ends the model last; a week "
+        "leaves time to go back.",
     )
 
 

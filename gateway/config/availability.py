@@ -45,9 +45,7 @@ UNAVAILABLE = (
     Unavailable("upstreams.*.quirks", "quirks"),
     Unavailable("upstreams.*.deployments", "this kind of upstream"),
     Unavailable("upstreams.*.api_version", "this kind of upstream"),
-    Unavailable("aliases.*.sunset", "a planned move"),
     Unavailable("aliases.*.cache", "the response cache"),
-    Unavailable("aliases.*.hedge", "hedging"),
     Unavailable("cache.enabled", "the response cache"),
     Unavailable("on_store_failure.cache", "the response cache"),
 )

@@ -62,6 +62,27 @@ def alias_references(draft: Draft, settings: Settings, name: str) -> Iterator[Fi
             shown = draft.show((*path, "model"), alias.model)
             yield here, f'"base" needs an ft: id to read it from, and the alias\'s model is {shown}'
         yield from _target(draft, settings, here, fallback, model)
+    yield from _successor(draft, settings, path, alias)
+
+
+def _successor(draft: Draft, settings: Settings, path: Path, alias: AliasSettings) -> Iterator[Finding]:
+    """A planned move leads to an alias, or to a model that some upstream may serve."""
+    here = (*path, "sunset", "switch_to")
+    if alias.sunset is None or not draft.is_sound(here):
+        return
+    successor, known = alias.sunset.switch_to, _names(draft, "aliases", settings.aliases)
+    if successor in known:
+        return
+    if successor == BASE:
+        yield here, "the base of an ft: id ends on the same day: name an alias or another model"
+    elif successor == alias.model and draft.is_sound((*path, "model")):
+        yield here, "this is the model that ends: name the one that takes over"
+    elif not any(may_serve(upstream, successor) for upstream in settings.upstreams.values()):
+        shown = draft.show(here, successor)
+        yield (
+            here,
+            f"{shown} is no alias, and no upstream serves a model of this id{did_you_mean(successor, known)}",
+        )
 
 
 def _target(
@@ -139,12 +160,15 @@ def _upstreams(draft: Draft, settings: Settings) -> Iterator[Finding]:
 
 
 def _circles(settings: Settings) -> Iterator[Finding]:
-    """Aliases whose fallbacks lead back to themselves, each circle once, told at its first alias."""
+    """Aliases that lead back to themselves, each circle once, told at its first alias.
+
+    Fallbacks lead on, and so do planned moves: a move gives the alias the fallbacks of its successor.
+    """
     done: set[str] = set()
     for start in settings.aliases:
         trail: list[str] = [start]
         ahead = [iter(_next_aliases(settings, start))]
-        taken: list[Path] = [()]  # the fallback by which the trail leaves each of its aliases
+        taken: list[Path] = [()]  # the fallback or move by which the trail leaves each of its aliases
         while trail:
             found = next(ahead[-1], None) if trail[-1] not in done else None
             if found is None:
@@ -155,7 +179,9 @@ def _circles(settings: Settings) -> Iterator[Finding]:
             name, taken[-1] = found
             if name in trail:
                 first = trail.index(name)
-                yield taken[first], f"these fallbacks go in a circle: {' -> '.join([*trail[first:], name])}"
+                moves = any("sunset" in path[2:3] for path in taken[first:])
+                what = "this planned move and what follows it go" if moves else "these fallbacks go"
+                yield taken[first], f"{what} in a circle: {' -> '.join([*trail[first:], name])}"
             elif name not in done:
                 trail.append(name)
                 ahead.append(iter(_next_aliases(settings, name)))
@@ -163,8 +189,12 @@ def _circles(settings: Settings) -> Iterator[Finding]:
 
 
 def _next_aliases(settings: Settings, name: str) -> Sequence[tuple[str, Path]]:
-    return [
+    alias = settings.aliases[name]
+    ahead: list[tuple[str, Path]] = [
         (fallback.model, ("aliases", name, "fallbacks", index))
-        for index, fallback in enumerate(settings.aliases[name].fallbacks)
+        for index, fallback in enumerate(alias.fallbacks)
         if fallback.model in settings.aliases and fallback.model != BASE
     ]
+    if alias.sunset is not None and alias.sunset.switch_to in settings.aliases:
+        ahead.append((alias.sunset.switch_to, ("aliases", name, "sunset", "switch_to")))
+    return ahead

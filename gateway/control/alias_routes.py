@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import msgspec
 from fastapi import APIRouter, Header, Query
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from gateway.control.alias_service import AliasService
 from gateway.domain.errors import InvalidRequest
-from gateway.store.alias_repository import FILE_AUTHOR, AliasRevision
+from gateway.store.alias_repository import FILE_AUTHOR, SUNSET_AUTHOR, AliasRevision
 
 _AUTHOR = "admin"
+_OWN_AUTHORS = (FILE_AUTHOR, SUNSET_AUTHOR)
 _MAX_AUTHOR = 64
 
 
@@ -27,11 +29,20 @@ class ShownAlias(BaseModel):
     updated_at: int
 
 
+class ShownMoved(BaseModel):
+    """The planned move that made a revision: which model ends, when, and what takes over."""
+
+    model: str
+    shutdown_date: str
+    to: str
+
+
 class ShownRevision(ShownAlias):
-    """One revision; `deleted` where it deleted the alias and so has no block."""
+    """One revision; `deleted` where it deleted the alias and so has no block, `moved` for a planned move."""
 
     object: Literal["alias.revision"] = "alias.revision"  # type: ignore[assignment]  # the same field, another constant
     deleted: bool
+    moved: ShownMoved | None
 
 
 class AliasList(BaseModel):
@@ -146,6 +157,7 @@ def _shown_revision(name: str, alias: AliasRevision) -> ShownRevision:
         author=alias.author,
         updated_at=alias.updated_at,
         deleted=alias.block is None,
+        moved=None if alias.moved is None else ShownMoved(**msgspec.to_builtins(alias.moved)),
         **block,
     )
 
@@ -157,11 +169,12 @@ def _number(after: str) -> int:
 
 
 def _checked_author(author: str) -> str:
-    """Who makes a change. "file" is the file's own name, so that nobody can pass for it."""
+    """Who makes a change. Names that the gateway itself uses are its own, so that nobody can pass for it."""
     author = author.strip()
-    if not author or len(author) > _MAX_AUTHOR or not author.isprintable() or author == FILE_AUTHOR:
+    if not 1 <= len(author) <= _MAX_AUTHOR or not author.isprintable() or author in _OWN_AUTHORS:
         raise InvalidRequest(
-            f'`x-tunegate-author` is 1 to {_MAX_AUTHOR} printable characters, not "{FILE_AUTHOR}".',
+            f"`x-tunegate-author` is 1 to {_MAX_AUTHOR} printable characters, "
+            f"not {' or '.join(map(repr, _OWN_AUTHORS))}.",
             "x-tunegate-author",
         )
     return author

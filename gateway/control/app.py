@@ -25,6 +25,7 @@ from gateway.control.link import WorkerLink
 from gateway.control.not_available import unavailable_routes
 from gateway.control.reload import ConfigReloader
 from gateway.control.snapshot import SnapshotKeeper
+from gateway.control.sunset_routes import sunset_routes
 from gateway.limits.values import Bounds
 
 
@@ -67,6 +68,7 @@ def create_app(
     app.include_router(unavailable_routes())
     app.include_router(alias_routes(aliases))
     app.include_router(insight_routes(keeper, link, keys, monotonic))
+    app.include_router(sunset_routes(keeper, aliases, clock))
     app.include_router(config_routes(keeper, reloader))
     return app
 

@@ -27,6 +27,7 @@ from gateway.control.ledger_keeping import LedgerKeeping
 from gateway.control.link import WorkerLink
 from gateway.control.reload import ConfigReloader
 from gateway.control.snapshot import SnapshotKeeper
+from gateway.control.sunset_keeping import SunsetKeeping
 from gateway.control.usage_part import usage_routers
 from gateway.store.accounts import AccountStore
 from gateway.store.alias_repository import AliasRepository
@@ -107,6 +108,7 @@ class ControlPlane:
             lambda: self.keeper.settings.ledger.retention_days,
             self._counters,
         )
+        self._sunset = SunsetKeeping(aliases, self.keeper, self._counters, time.time)
         auth = AdminAuth(self._configured_admin_key, self._secrets, time.monotonic)
         self.api = create_app(
             keys=KeyService(
@@ -154,6 +156,7 @@ class ControlPlane:
             tasks.create_task(self._keep_looking())
             tasks.create_task(self._keep_young())
             tasks.create_task(self._ledger.run())
+            tasks.create_task(self._sunset.run())
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -13,7 +13,8 @@ from pathlib import Path
 import structlog
 import yaml
 
-from gateway.config import ConfigError, Problem, Settings, check, load
+from gateway.catalog.advice import advise
+from gateway.config import ConfigError, Problem, Settings, load
 from gateway.control.active_text import Overrides, with_blocks_of, with_overrides
 from gateway.control.difference import differences
 from gateway.control.link import WorkerLink
@@ -91,7 +92,7 @@ class ConfigReloader:
         if static_ignored:
             log.warning("these settings wait for a restart", settings=static_ignored)
         log.info("configuration reloaded", changed=changed, workers=workers)
-        for problem in check(settings):
+        for problem in advise(settings):
             log.warning("the configuration holds something doubtful", problem=str(problem))
         return Reloaded(changed, static_ignored, workers)
 

@@ -18,17 +18,31 @@ from gateway.store.errors import StoreReplyError
 from gateway.store.scripts import Script
 
 FILE_AUTHOR = "file"
+SUNSET_AUTHOR = "sunset"
+"""Who makes the planned moves away from models that end."""
 
 Block = dict[str, Any]
 
 
+class Moved(msgspec.Struct, frozen=True):
+    """Why a planned move was made: `model` ends on `shutdown_date`, and the block named `to` for then."""
+
+    model: str
+    shutdown_date: str
+    to: str
+
+
 class AliasRevision(msgspec.Struct, frozen=True):
-    """One revision of an alias. `block` is None where this revision deleted the alias."""
+    """One revision of an alias. `block` is None where this revision deleted the alias.
+
+    `moved` stands on the revisions that planned moves made, and on no others.
+    """
 
     revision: int
     author: str
     updated_at: int
     block: Block | None
+    moved: Moved | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +65,7 @@ class AliasRepository:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._revise_script = Script.load("alias_revise")
+        self._move_script = Script.load("alias_move")
         self._discovered_script = Script.load("discovered_write")
 
     async def epoch(self) -> int:
@@ -91,6 +106,20 @@ class AliasRepository:
         (revision,) = await self._revise({name: canonical(block)}, author=author, how="direct", now=now)
         assert revision is not None  # noqa: S101  # the script always makes one of a direct change
         return revision
+
+    async def move(
+        self, name: str, block: Block, moved: Moved, *, expected: int, now: int
+    ) -> AliasRevision | None:
+        """Make `block` the next revision after `expected`; None where another revision is the current one.
+
+        So whichever replica is first makes the move, and a change that came between is not lost.
+        """
+        raw = await self._store.script(
+            self._move_script,
+            [keys.CATALOG_ALIASES, keys.CATALOG_EPOCH, keys.alias_revisions(name)],
+            [name, canonical(SUNSET_AUTHOR), now, canonical(block), canonical(moved), expected],
+        )
+        return _decode(raw) if raw else None
 
     async def delete(self, name: str, *, author: str, now: int) -> AliasRevision | None:
         """Delete an alias by a revision without block; None where there was no such alias."""

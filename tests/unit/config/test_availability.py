@@ -15,9 +15,7 @@ ASKED_FOR = {
     "upstreams.a.quirks": "upstreams: {a: {kind: demo, quirks: {any: 1}}}",
     "upstreams.a.deployments": "upstreams: {a: {kind: demo, deployments: {m: d}}}",
     "upstreams.a.api_version": "upstreams: {a: {kind: demo, api_version: '2026'}}",
-    "aliases.s.sunset": "aliases: {s: {model: m, sunset: {switch_to: t}}}",
     "aliases.s.cache": "aliases: {s: {model: m, cache: {ttl_s: 5}}}",
-    "aliases.s.hedge": "aliases: {s: {model: m, hedge: true}}",
     "cache.enabled": "cache: {enabled: true}",
     "on_store_failure.cache": "on_store_failure: {cache: closed}",
 }
