@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 
 from gateway.accounting.desk import AccountDesk
@@ -37,7 +38,7 @@ from gateway.metering.rejected import Rejected
 from gateway.observer import RequestObserver
 from gateway.pipeline import CallService
 from gateway.readiness import WorkerReadiness
-from gateway.routing.health import Health
+from gateway.routing.health import Health, UpstreamReport
 from gateway.snapshot import Snapshots, make_snapshot
 from gateway.store.accounts import AccountStore
 from gateway.store.alias_repository import AliasRepository
@@ -185,6 +186,11 @@ class Worker:
     def health_report(self) -> dict[str, Any]:
         """What this worker knows of upstreams, for the control process."""
         return self.health.report(list(self.snapshots.current.clients), time.monotonic())
+
+    def advise(self, upstreams: Mapping[str, Any]) -> None:
+        """Take in what others know of upstreams."""
+        reports = {name: msgspec.convert(raw, UpstreamReport) for name, raw in upstreams.items()}
+        self.health.advise(reports, time.monotonic())
 
     async def _see_store(self) -> None:
         """Read what a worker needs of the store before it is ready. Raises `StoreError`."""

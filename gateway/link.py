@@ -1,4 +1,4 @@
-"""A worker's link to the control process: new states in, metrics and health out.
+"""A worker's link to the control process: new states and advice in, metrics and health out.
 
 The control process may come and go; a worker serves on with what it has and connects again. One JSON
 object a line, over a unix socket that only this user can open.
@@ -54,6 +54,7 @@ class ControlLink:
         swap: puts a state in force; raises ValueError where it cannot.
         reports: the worker's counts.
         health: what the worker knows of upstreams, as JSON-ready values.
+        advise: told what others know of them.
         config: text of the configuration in force at the start.
     """
 
@@ -64,6 +65,7 @@ class ControlLink:
         swap: Callable[[State], None],
         reports: Reports,
         health: Callable[[], Mapping[str, Any]],
+        advise: Callable[[Mapping[str, Any]], None],
         config: str,
     ) -> None:
         self._path = path
@@ -71,6 +73,7 @@ class ControlLink:
         self._swap = swap
         self._reports = reports
         self._health = health
+        self._advise = advise
         self._config_sha = _sha(config)
         self._has_state = asyncio.Event()
         self._instance: str | None = None
@@ -120,6 +123,8 @@ class ControlLink:
                 self._config_sha = _sha(state.config)
             self._send(writer, type="swapped", generation=state.generation)
             self._has_state.set()
+        elif frame["type"] == "advice":
+            self._advise(frame["upstreams"])
 
     async def _report(self, writer: asyncio.StreamWriter) -> None:
         last_health: Mapping[str, Any] | None = None

@@ -156,7 +156,13 @@ async def serve(args: ChildArgs) -> None:
     process = WorkerProcess(worker, server, settings.drain_grace_s, settings.drain_timeout_s)
     process.handle_signals(loop)
     link = ControlLink(
-        args.runtime / "control.sock", args.index, worker.swap, worker.counters, worker.health_report, text
+        args.runtime / "control.sock",
+        args.index,
+        worker.swap,
+        worker.counters,
+        worker.health_report,
+        worker.advise,
+        text,
     )
     talking = asyncio.create_task(link.run())
     await link.first_state(_CONTROL_S)

@@ -19,6 +19,7 @@ from gateway.auth.virtual_key import configured_secret
 from gateway.config import Settings, load
 from gateway.control.active_text import Overrides
 from gateway.control.admin_key import AdminAuth, configured_admin_key, new_admin_key
+from gateway.control.advice import Advice
 from gateway.control.alias_service import AliasService
 from gateway.control.app import create_app, framed
 from gateway.control.discovery import EVERY_S, Discovery
@@ -33,6 +34,7 @@ from gateway.store.accounts import AccountStore
 from gateway.store.alias_repository import AliasRepository
 from gateway.store.client import Store
 from gateway.store.errors import StoreAway, StoreError
+from gateway.store.health_repository import HealthRepository
 from gateway.store.key_repository import KeyRepository
 from gateway.store.secret_repository import SecretRepository
 from gateway.supervisor.paths import embedded_socket
@@ -94,7 +96,9 @@ class ControlPlane:
         aliases = AliasRepository(self._store)
         self.metrics = Registry()
         self._counters = Counters()
-        self.link = WorkerLink(runtime / "control.sock", secrets.token_hex(8), self.metrics)
+        instance = secrets.token_hex(8)
+        self.link = WorkerLink(runtime / "control.sock", instance, self.metrics)
+        self._advice = Advice(self.link, HealthRepository(self._store, instance))
         self.keeper = SnapshotKeeper(aliases, self.link.push, text, settings, time.time)
         self.reloader = ConfigReloader(
             path, runtime / "active.yaml", overrides, environment, self.keeper, self.link
@@ -156,6 +160,7 @@ class ControlPlane:
             tasks.create_task(self._keep_looking())
             tasks.create_task(self._keep_young())
             tasks.create_task(self._ledger.run())
+            tasks.create_task(self._advice.run())
             tasks.create_task(self._sunset.run())
 
     async def aclose(self) -> None:

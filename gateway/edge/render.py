@@ -92,6 +92,9 @@ def render_unexpected() -> ErrorReply:
     return ErrorReply(500, body)
 
 
+_WAITING = errors.InternalError | errors.AllRateLimited | errors.RateLimited
+
+
 def error_event(code: str, message: str) -> bytes:
     """The one event that ends a stream which failed after the commit point."""
     error = {"message": message, "type": _SERVER, "param": None, "code": code}
@@ -104,9 +107,9 @@ def _headers(error: errors.GatewayError) -> tuple[tuple[bytes, bytes], ...]:
     wait_s: float | None = None
     if isinstance(error, errors.NoUpstream):
         wait_s = error.retry_after_s or 1.0
-    elif isinstance(error, errors.InternalError):
-        wait_s = error.retry_after_s
-    elif isinstance(error, errors.AllRateLimited | errors.RateLimited):
+    elif isinstance(error, errors.InternalError) or isinstance(
+        error, errors.AllRateLimited | errors.RateLimited
+    ):
         wait_s = error.retry_after_s
     if wait_s is None:
         is_final = isinstance(error, errors.LimitError)  # SDKs retry every 429 unless they are told not to

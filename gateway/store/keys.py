@@ -25,6 +25,9 @@ CATALOG_EPOCH = "{catalog}:epoch"
 CATALOG_DISCOVERED = "{catalog}:discovered"
 """Hash: upstream -> JSON list of the models it offers."""
 
+CATALOG_HEALTH = "{catalog}:health"
+"""Hash: what each replica found of upstreams (`health_repository.py`)."""
+
 CATALOG_FILE = "{catalog}:file"
 """Hash: alias name -> canonical JSON of the file's own block at its last revision by the file."""
 

@@ -114,6 +114,7 @@ class FakeWorker:
         self._swaps = swaps
         self.instance = ""
         self.states: list[dict[str, Any]] = []
+        self.advice: list[dict[str, Any]] = []
 
     @property
     def state(self) -> dict[str, Any]:
@@ -140,6 +141,8 @@ class FakeWorker:
             frame = json.loads(line)
             if frame["type"] == "welcome":
                 self.instance = frame["instance"]
+            elif frame["type"] == "advice":
+                self.advice.append(frame["upstreams"])
             else:
                 assert frame["type"] == "state"
                 self.states.append(frame)
