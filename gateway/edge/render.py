@@ -107,9 +107,7 @@ def _headers(error: errors.GatewayError) -> tuple[tuple[bytes, bytes], ...]:
     wait_s: float | None = None
     if isinstance(error, errors.NoUpstream):
         wait_s = error.retry_after_s or 1.0
-    elif isinstance(error, errors.InternalError) or isinstance(
-        error, errors.AllRateLimited | errors.RateLimited
-    ):
+    elif isinstance(error, _WAITING):
         wait_s = error.retry_after_s
     if wait_s is None:
         is_final = isinstance(error, errors.LimitError)  # SDKs retry every 429 unless they are told not to
