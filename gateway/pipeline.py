@@ -174,8 +174,7 @@ class CallService:
             self._streams.discard(pump)
         facts.usage, facts.service_tier = ending.usage, ending.service_tier
         facts.error_type = ending.error.code if ending.error else None
-        if ending.error is not None and ending.error.code in _OF_THE_UPSTREAM:
-            self._attempts.broke(served)
+        served.is_broken = ending.error is not None and ending.error.code in _OF_THE_UPSTREAM
         is_exact = ending.error is None and ending.usage is not None
         await hold.settle(ending.usage, None if is_exact else pump.relayed_text())
         caller.finish_stream(ending.error)

@@ -82,7 +82,7 @@ class Attempting:
             raise
         else:
             tried.outcome = COMMITTED
-            self._health.succeeded(upstream, credential, model, self._clock())
+            self._health.committed(upstream, credential, model, self._clock())
             return Served(candidate, credential, response, timeouts.idle_s, deadline, answer)
         finally:
             self._counters.inc(ATTEMPTS, (upstream, tried.outcome))

@@ -85,11 +85,12 @@ class Attempts:
     def release(self, served: Served) -> None:
         """The reply has left: its upstream has one call less in flight."""
         self._budget.ended()
-        self._health.ended(served.candidate.upstream)
-
-    def broke(self, served: Served) -> None:
-        """The upstream failed in the middle of its stream."""
-        self._health.broke(served.candidate.upstream, served.credential, self._clock())
+        candidate, credential = served.candidate, served.credential
+        self._health.ended(candidate.upstream)
+        if served.is_broken:
+            self._health.broke(candidate.upstream, credential, self._clock())
+        elif self._health.has_troubles:
+            self._health.succeeded(candidate.upstream, credential, candidate.model, self._clock())
 
     async def _follow(self, job: Job) -> Served:
         course, facts = job.course, job.facts

@@ -10,11 +10,12 @@ from gateway.relay.reply import Reply
 from gateway.upstream.port import UpstreamResponse
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Served:
     """An attempt that committed. `answer` is a whole JSON reply, or a stream past its commit point.
 
-    `idle_s` bounds the upstream's silence; `deadline`, a reading of the clock, the whole call.
+    `idle_s` bounds the upstream's silence; `deadline`, a reading of the clock, the whole call. `is_broken` is
+    set where the upstream fails in the middle of its stream.
     """
 
     candidate: Candidate
@@ -23,6 +24,7 @@ class Served:
     idle_s: float
     deadline: float
     answer: Reply | Pump
+    is_broken: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,8 +79,15 @@ class Health:
         """A call of this upstream is over."""
         self._in_flight[upstream] -= 1
 
+    def committed(self, upstream: str, credential: int, model: str, now: float) -> None:
+        """The upstream serves; a stream may still break, which the breaker of one that works waits for."""
+        if self.has_troubles:
+            self._breakers.recovered(upstream, credential, now)
+            self._credentials.succeeded(upstream, credential, now)
+            self._models.succeeded(upstream, model, now)
+
     def succeeded(self, upstream: str, credential: int, model: str, now: float) -> None:
-        """The upstream serves."""
+        """The upstream has served to the end."""
         if self.has_troubles:
             self._breakers.succeeded(upstream, credential, now)
             self._credentials.succeeded(upstream, credential, now)
@@ -224,6 +231,11 @@ class _Circuits(Generic[Subject]):
             self._on_change(self._kind, upstream, subject, "closed")
         if self._rule.share is None or circuit.is_forgettable(now):
             del self.known[upstream, subject]
+
+    def recovered(self, upstream: str, subject: Subject, now: float) -> None:
+        circuit = self.known.get((upstream, subject))
+        if circuit is not None and circuit.state(now) != "closed":
+            self.succeeded(upstream, subject, now)
 
     def failed(self, upstream: str, subject: Subject, now: float) -> None:
         circuit = self.known.setdefault((upstream, subject), Circuit())
