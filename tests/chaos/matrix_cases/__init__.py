@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from tests.chaos.matrix_cases import answers, clients, connecting, refusals, store, streams
+from tests.chaos.matrix_cases import (
+    answers,
+    clients,
+    connecting,
+    outage,
+    processes,
+    refusals,
+    store,
+    streams,
+)
 from tests.chaos.matrix_kit.case import Case
 
 
@@ -21,6 +30,8 @@ FAMILIES: Mapping[str, Sequence[Case]] = {
     "Streams": _of(streams),
     "Clients": _of(clients),
     "The store": _of(store),
+    "The gateway itself": _of(processes),
+    "An outage": _of(outage),
 }
 CASES = [case for cases in FAMILIES.values() for case in cases]
 assert len({case.slug for case in CASES}) == len(CASES)

@@ -13,7 +13,7 @@ from tests.support.fault_proxy import Fault
 UNREACHABLE = Refused(502, "upstream_error")
 TOO_LATE = Refused(504, "upstream_timeout")
 LOOP_FREE_S = 0.05
-TRIED = {"least": 1, "most": 3}
+TRIED = {"least": 3}
 
 
 @case(

@@ -142,15 +142,20 @@ ClientView = Refused | Answered | Broken | Left | Cut
 
 @dataclass(frozen=True)
 class Ledger:
-    """How many records of each state, and how their tokens were counted; all else is settled and free."""
+    """How many records of each state (None: some), and how their tokens were counted."""
 
-    states: Mapping[State, int]
+    states: Mapping[State, int | None]
     source: str | None = None
+
+    def agrees(self, found: Mapping[str, int]) -> bool:
+        return set(found) == set(self.states) and all(
+            count is None or found[state] == count for state, count in self.states.items()
+        )
 
     def __str__(self) -> str:
         if not self.states:
             return "no record"
-        parts = [f"{count} x {state}" if count > 1 else state for state, count in self.states.items()]
+        parts = [state if count == 1 else f"{count or 'n'} x {state}" for state, count in self.states.items()]
         return ", ".join(parts) + (f" ({self.source})" if self.source else "")
 
 

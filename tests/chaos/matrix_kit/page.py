@@ -40,7 +40,7 @@ def page(families: Mapping[str, Sequence[Case]], took: Mapping[str, float]) -> s
         parts.append("|---|---|---|---|---|---|---|\n")
         for case in cases:
             metrics = "<br>".join(map(str, case.metrics)) or "as the client saw it"
-            measured = f"{took[case.name]:.2f} s" if case.name in took else ""
+            measured = f"{took[case.name]:.3f} s" if case.name in took else ""
             parts.append(
                 f"| {case.name} | {case.given} | {case.client} | {metrics} | {case.ledger} | {measured} "
                 f"| ≤ {case.within_s:g} s |\n"

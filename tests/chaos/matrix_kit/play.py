@@ -105,13 +105,13 @@ async def _check_ledger(stage: Stage, scene: Scene, result: Result) -> None:
     deadline = time.monotonic() + scene.case.settled_within_s
     while True:
         states, held = await stage.states(scene.key_id), await stage.held(scene.key_id)
-        if (states == dict(expected.states) and not held) or time.monotonic() > deadline:
+        if (expected.agrees(states) and not held) or time.monotonic() > deadline:
             break
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.02)
     records = await stage.records(scene.key_id)
     sources = {str(record.usage_source) for record in records}
     result.ledger = ", ".join(f"{count} x {state}" for state, count in states.items()) or "no record"
-    if states != dict(expected.states):
+    if not expected.agrees(states):
         result.failures.append(f"ledger: {result.ledger}; expected {expected}")
     if held:
         result.failures.append("something is still held")
