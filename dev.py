@@ -316,7 +316,10 @@ def tunegate(args: Args) -> None:
 
 def show_help(_: Args) -> None:
     """Print the commands."""
-    print((__doc__ or "").strip())
+    try:
+        print((__doc__ or "").strip(), flush=True)
+    except BrokenPipeError:  # whoever reads has seen enough; nor is there anything to flush at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # --- locking ---------------------------------------------------------------------------------------------

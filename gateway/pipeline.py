@@ -170,6 +170,9 @@ class CallService:
         try:
             pump.connect(drain, limits, served.deadline)
             ending = await pump.ended()
+        except asyncio.CancelledError:  # the process must end; what has left is charged all the same
+            await asyncio.shield(hold.settle(None, pump.relayed_text()))
+            raise
         finally:
             self._streams.discard(pump)
         facts.usage, facts.service_tier = ending.usage, ending.service_tier

@@ -159,6 +159,23 @@ class TestEstimated:
         assert (record.state, record.usage_source) == ("estimated", "tokenizer")
         assert record.completion_tokens == count_text("".join(WORDS), FT)
 
+    async def test_a_stream_whose_process_must_end(
+        self, client: Client, key: str, store: Store, upstream: FakeUpstream
+    ) -> None:
+        upstream.plays(FT, role(), *map(text, WORDS), stall())
+        async with client.stream() as reply:
+            arrived = b""
+            async for piece in reply.aiter_raw():
+                arrived += piece
+                if WORDS[-1].encode() in arrived:
+                    break
+            for task in asyncio.all_tasks():
+                if "run_asgi" in repr(task.get_coro()):
+                    task.cancel()
+            record = await the_record(store, key)
+        assert record.state == "estimated"
+        assert record.completion_tokens == count_text("".join(WORDS), FT)
+
     @pytest.mark.parametrize("ending", [(drop(),), ()], ids=["reset", "ended"])
     async def test_a_cut_stream(
         self,
