@@ -5,7 +5,7 @@ from tests.integration.control.running import RunningControl
 
 FILE = """
 upstreams:
-  a: {base_url: "http://127.0.0.1:9/v1", owns: [acme], shutdown_dates: {"ft:*": 2030-01-01}}
+  a: {base_url: "http://127.0.0.1:9/v1", owns: [acme], shutdown_dates: {"ft:*": 2999-01-01}}
   b: {base_url: "http://127.0.0.1:9/v1", models: [gpt-x, gpt-y]}
   c: {base_url: "http://127.0.0.1:9/v1", api_keys: [""]}
 rewrites: {short: {drop: [top_p]}}
@@ -31,7 +31,7 @@ async def test_explain_tells_what_would_be_tried_and_what_not(start_control: Cal
     assert [
         (each["n"], each["upstream"], each["rewrite"], each["shutdown_date"]) for each in found["attempts"]
     ] == [
-        (1, "a", None, "2030-01-01"),
+        (1, "a", None, "2999-01-01"),
         (2, "b", "short", None),
     ]
     assert [(each["upstream"], each["reason"]) for each in found["left_out"]] == [("c", "disabled")]
