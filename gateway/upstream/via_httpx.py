@@ -19,7 +19,7 @@ from gateway.upstream.http1.dialer import default_ssl_context, describe, why, wh
 from gateway.upstream.http1.request_encoder import check
 from gateway.upstream.httpx_response import HttpxResponse
 from gateway.upstream.port import Origin, UpstreamRequest
-from gateway.upstream.resolver import resolve
+from gateway.upstream.resolver import Resolver
 
 _ADDRESSES_KEPT_S = 10.0  # httpx2 pools by address, so every request needs one: do not ask DNS each time
 
@@ -55,6 +55,7 @@ class HttpxTransport:
         self._http2 = importlib.util.find_spec("h2") is not None
         # One for each origin: httpx2 knows them by address, and one address may serve many names.
         self._transports: dict[Origin, httpx2.AsyncHTTPTransport] = {}
+        self._resolver = Resolver()
         self._addresses: dict[Origin, tuple[float, list[str]]] = {}
         self._responses: set[HttpxResponse] = set()
         self._closing: set[asyncio.Task[None]] = set()
@@ -98,6 +99,7 @@ class HttpxTransport:
 
     async def aclose(self) -> None:
         """Close every connection; responses under way break."""
+        self._resolver.close()
         for response in list(self._responses):
             response.stop()
         while self._closing:
@@ -127,7 +129,7 @@ class HttpxTransport:
         now = asyncio.get_running_loop().time()
         known = self._addresses.get(origin)
         if known is None or known[0] < now:
-            known = now + _ADDRESSES_KEPT_S, await resolve(asyncio.get_running_loop(), origin)
+            known = now + _ADDRESSES_KEPT_S, await self._resolver.resolve(asyncio.get_running_loop(), origin)
             self._addresses[origin] = known
         return known[1]
 

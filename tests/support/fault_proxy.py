@@ -21,6 +21,7 @@ from typing import Literal
 
 _BACKLOG = 512
 _PIECE = 65536
+Ending = Literal["close", "reset", "stall", "half-close"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,6 @@ class Fault:
             "half-close" (its side ends, and it reads on).
         drip: the answer passes byte by byte.
         void: the peer has vanished: nothing passes and nothing is ever closed.
-        answer: instead of passing anything on, answer each piece with this.
     """
 
     delay_s: float = 0.0
@@ -46,10 +46,9 @@ class Fault:
     drop_request: bool = False
     cut_after: int | None = None
     cut_behind: bytes | None = None
-    ending: Literal["close", "reset", "stall", "half-close"] = "close"
+    ending: Ending = "close"
     drip: bool = False
     void: bool = False
-    answer: bytes | None = None
 
 
 SOUND = Fault()
@@ -69,10 +68,6 @@ class FaultProxy:
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: list[socket.socket] = []
-
-    @property
-    def open_connections(self) -> int:
-        return len(self._links)
 
     def spoil(self, fault: Fault) -> None:
         """From now on, for the connections that stand, too."""
@@ -183,9 +178,6 @@ class _Link:
                     continue
                 if fault.drop_request:
                     return
-                if fault.answer is not None:
-                    self._writer.write(fault.answer)
-                    continue
                 await _hold(fault.delay_s)
                 target.write(data)
                 await target.drain()
@@ -225,7 +217,7 @@ class _Link:
             await self._writer.drain()
             await asyncio.sleep(0)
 
-    async def _end(self, ending: str) -> None:
+    async def _end(self, ending: Ending) -> None:
         if ending == "reset":
             self.reset()
         elif ending == "half-close":

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from gateway.domain.errors import AttemptFailed, FailureClass
 from gateway.upstream.http1.connection import Connection
 from gateway.upstream.port import Origin
-from gateway.upstream.resolver import resolve
+from gateway.upstream.resolver import Resolver
 
 _LEAST_SHARE_S = 1.0  # for one address of several, so that many addresses do not leave each too little
 _TLS_CLOSE_S = 0.5  # how long an upstream may take to answer our closing of TLS
@@ -23,10 +23,11 @@ class Dialer:
         ssl_context: for "https"; by default the system's authorities (`SSL_CERT_FILE` adds to them).
     """
 
-    __slots__ = ("_loop", "_ssl_context")
+    __slots__ = ("_loop", "_resolver", "_ssl_context")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ssl_context: ssl.SSLContext | None) -> None:
         self._loop = loop
+        self._resolver = Resolver()
         self._ssl_context = ssl_context
 
     async def dial(self, origin: Origin, make: Callable[[], Connection], connect_s: float) -> Connection:
@@ -56,9 +57,13 @@ class Dialer:
         except OSError as error:
             raise AttemptFailed(FailureClass.CONNECT, f"cannot connect to {peer}: {why(error)}") from error
 
+    def close(self) -> None:
+        """Open no more connections: what is being looked up is given up."""
+        self._resolver.close()
+
     async def _connect(self, origin: Origin, make: Callable[[], Connection], deadline: float) -> Connection:
         """Try the addresses in order, each for a share of the time left, so that a dead one costs no more."""
-        found = await resolve(self._loop, origin)
+        found = await self._resolver.resolve(self._loop, origin)
         for left, address in zip(range(len(found), 0, -1), found, strict=True):
             remaining_s = deadline - self._loop.time()
             share_s = max(remaining_s / left, min(_LEAST_SHARE_S, remaining_s / 2)) if left > 1 else None

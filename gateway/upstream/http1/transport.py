@@ -89,6 +89,7 @@ class Http1Transport:
         for pool in self._pools.values():
             await pool.aclose()
         if self._is_started:
+            self._dialer.close()
             self._deadlines.close()
 
     def stats(self) -> dict[Origin, PoolStats]:

@@ -10,7 +10,7 @@ from tests.chaos.matrix_kit.case import EXACT, RELEASED, Answered, Refused, atte
 from tests.chaos.matrix_kit.client import Seen
 from tests.chaos.matrix_kit.stage import Scene
 from tests.support.fake_upstream import done, event, finish, role, text
-from tests.support.fault_proxy import Fault
+from tests.support.fault_proxy import Ending, Fault
 
 NO_ANSWER = Refused(502, "upstream_error")
 HTML = b"<!doctype html><html><body>Welcome to nginx!</body></html>"
@@ -209,7 +209,30 @@ async def cut_body(scene: Scene) -> Seen:
     return await _cut(scene, 200)
 
 
-async def _cut(scene: Scene, after: int) -> Seen:
+@case(
+    "reset within a JSON reply",
+    given="the upstream resets after its head and some bytes of body",
+    client=NO_ANSWER,
+    metrics=(TRIED,),
+    ledger=RELEASED,
+    within_s=WITHIN_S,
+)
+async def reset_body(scene: Scene) -> Seen:
+    return await _cut(scene, 200, "reset")
 
-    scene.proxy.fault = Fault(cut_after=after)
+
+@case(
+    "stall within a JSON reply",
+    given="the upstream falls silent after its head and some bytes of body, for longer than `idle_s`",
+    client=Refused(504, "upstream_timeout"),
+    metrics=(attempts("timeout", 1),),
+    ledger=RELEASED,
+    within_s=1.8,
+)
+async def stalled_body(scene: Scene) -> Seen:
+    return await _cut(scene, 200, "stall")
+
+
+async def _cut(scene: Scene, after: int, ending: Ending = "close") -> Seen:
+    scene.proxy.fault = Fault(cut_after=after, ending=ending)
     return await scene.ask()

@@ -102,6 +102,28 @@ async def slow_name(scene: Scene) -> Seen:
     return await call
 
 
+CROWD = 40
+
+
+@case(
+    "slow DNS, a crowd",
+    given=f"{CROWD} calls at once find the name server of their first upstream slow; their spare has a name, "
+    "too, and is reached as soon as the connect timeout (0.5 s) of the first is over. Took: the slowest",
+    client=Answered(),
+    metrics=(attempts("timeout", CROWD),),
+    ledger=Ledger({"exact": CROWD}, "upstream"),
+    requests={("200", "none"): CROWD},
+    within_s=1.5,
+    upstream={"base_url": "http://crowded.slow.test/v1"},
+    spare=True,
+)
+async def slow_name_for_many(scene: Scene) -> Seen:
+    answers = await asyncio.gather(*(scene.stream() for _ in range(CROWD)))
+    for answer in answers:
+        Answered().check(answer)
+    return max(answers, key=lambda answer: answer.took_s)
+
+
 @case(
     "TLS good",
     given="the upstream's certificate is as it should be: the cases below fail for their reasons only",

@@ -201,14 +201,12 @@ class Setting:
         server: of its configuration.
         own_store: a server of ours behind a proxy, instead of the embedded one.
         alone: no other case is played on it.
-        blocks: further blocks of the configuration.
     """
 
     name: str
     server: Mapping[str, Any] = field(default_factory=dict)
     own_store: bool = False
     alone: bool = False
-    blocks: Mapping[str, Any] = field(default_factory=dict)
 
     def __hash__(self) -> int:
         return hash(self.name)

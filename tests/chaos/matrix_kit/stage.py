@@ -17,7 +17,6 @@ from typing import Any
 import httpx2
 import redis.asyncio
 import trustme
-import yaml
 
 from gateway.metering.record import LedgerRecord
 from gateway.store import keys
@@ -185,7 +184,8 @@ class Stage:
     async def records(self, key_id: str) -> list[LedgerRecord]:
         """What the ledger has of a key; a correction takes the place of what it corrects."""
         found: dict[str, LedgerRecord] = {}
-        for _, fields in await self._redis.xrange(keys.ledger(key_id[:2])):
+        entries: Any = await self._redis.xrange(keys.ledger(key_id[:2]))
+        for _, fields in entries:
             record = LedgerRecord.decode(fields[b"r"])
             if record.key == key_id:
                 assert fields[b"t"] == b"correction" or record.request_id not in found, "settled twice"
@@ -278,7 +278,11 @@ def _config(
     for case in cases:
         actor, spare = actors[case.slug]
         scheme = f"https://{HOST}" if case.tls else "http://127.0.0.1"
-        facts = {"base_url": scheme + ":{port}/v1", "api_keys": ["sk-one"], "models": [model_of(case)]}
+        facts: dict[str, Any] = {
+            "base_url": scheme + ":{port}/v1",
+            "api_keys": ["sk-one"],
+            "models": [model_of(case)],
+        }
         facts["owns"] = ["*"]
         facts |= dict(case.upstream)
         facts["base_url"] = facts["base_url"].format(port=actor.proxy.port)
@@ -287,7 +291,7 @@ def _config(
         serving = [case.slug]
         if spare is not None:
             serving.append(f"{case.slug}-spare")
-            url = f"http://127.0.0.1:{spare.proxy.port}/v1"
+            url = f"http://{HOST}:{spare.proxy.port}/v1"
             upstreams[serving[1]] = {
                 "base_url": url,
                 "models": [model_of(case)],
@@ -303,7 +307,7 @@ def _config(
     }
     if store is not None:
         config["store"] = {"url": f"redis://127.0.0.1:{store.proxy.port}", "data_dir": "data"}
-    return config | yaml.safe_load(yaml.safe_dump(dict(setting.blocks)))
+    return config
 
 
 @contextlib.contextmanager

@@ -28,4 +28,4 @@ async def _in_a_thread(_: uvloop.Loop, host: Any, port: Any, **named: Any) -> An
 
 
 socket.getaddrinfo = _slow
-uvloop.Loop.getaddrinfo = _in_a_thread  # type: ignore[method-assign]  # its own is in C
+uvloop.Loop.getaddrinfo = _in_a_thread  # type: ignore[method-assign, assignment]  # its own is in C
