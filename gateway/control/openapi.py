@@ -34,7 +34,8 @@ Aliases: every change is a revision, numbered from 1. The configuration file is 
 named `file`: it makes a revision only where its own block differs from what it gave last, so a change
 made here stands until then. An alias that goes from the file is deleted by it, whoever changed it
 meanwhile. A block that is put again as it is makes no revision. A change is answered once the workers of
-this replica serve it; other replicas follow within about a second.
+this replica serve it; other replicas follow within about a second. A planned move (`sunset`) is a revision
+of the author `sunset`, with what it was made for in `moved`; once rolled back it is not made again.
 
 Reload: a bad file changes nothing. Ports, store and the rest of `server`, `admin` and `store` wait for a
 restart.

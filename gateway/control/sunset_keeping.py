@@ -90,7 +90,6 @@ class SunsetKeeping:
         days: dict[tuple[str, ...], float] = {}
         for name in snapshot.aliases:
             outlook = alias_outlook(snapshot, name, today)
-            days |= _days(outlook)
             try:
                 settled = await self._move_if_due(snapshot, outlook)
             except StoreError as error:
@@ -99,6 +98,7 @@ class SunsetKeeping:
             if settled == "put_back":
                 outlook = alias_outlook(snapshot, name, today, is_put_back=True)
             if settled != "moved":
+                days |= _days(outlook)
                 self._warn(outlook)
         self._counters.replace(MODEL_DAYS, days)
 

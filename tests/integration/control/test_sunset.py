@@ -284,6 +284,7 @@ async def test_days_are_a_gauge_of_every_model_with_a_known_end(replica: Replica
         ("support-v2", "gpt-old"): 10,
     }
     await replica.look(at("2040-06-16"))  # it moves
+    assert days() == {("support-v2", "gpt-old"): -1}
     await replica.look()
     assert days() == {("support", "gpt-old"): -1, ("support-v2", "gpt-old"): -1}
 
