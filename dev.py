@@ -265,14 +265,12 @@ def _packaged(name: str) -> str:
 
 NEEDS = (
     EnvironmentNeed("real model server", (), "python3 dev.py e2e  # installs it by itself"),
+    EnvironmentNeed("helm, hadolint", (), "python3 dev.py e2e  # installs them by itself"),
     Need("curl", ("curl",), _packaged("curl")),
     Need("node and npm", ("npm",), _packaged("node" if sys.platform == "darwin" else "nodejs npm")),
-    Need("image builder", ("buildah", "docker", "podman"), _packaged("buildah")),
-    Need(
-        "helm",
-        ("helm", str(Path.home() / "go/bin/helm")),
-        "brew install helm" if sys.platform == "darwin" else "go install helm.sh/helm/v3/cmd/helm@latest",
-    ),
+    Need("image builder", ("buildah",), _packaged("buildah")),
+    Need("base image", ("mmdebstrap",), _packaged("mmdebstrap")),
+    Need("container runtime", ("crun",), _packaged("crun")),
     Need("browser (later)", ("chromium", "google-chrome"), _packaged("chromium")),
 )
 
@@ -325,9 +323,10 @@ def show_help(_: Args) -> None:
 # --- locking ---------------------------------------------------------------------------------------------
 
 LOCKS: dict[str, Args] = {
-    "requirements.lock": (),
-    "requirements-dev.lock": ("--group", "dev", "--constraints", "requirements.lock"),
-    "requirements-e2e.lock": ("--group", "e2e", "--constraints", "requirements.lock"),
+    "requirements.lock": ("pyproject.toml",),
+    "requirements-dev.lock": ("pyproject.toml", "--group", "dev", "--constraints", "requirements.lock"),
+    "requirements-e2e.lock": ("pyproject.toml", "--group", "e2e", "--constraints", "requirements.lock"),
+    "requirements-image.lock": ("--group", "image", "--constraints", "requirements-dev.lock"),
 }
 PLATFORMS = {
     "macOS arm64": "aarch64-apple-darwin",
@@ -346,9 +345,9 @@ def lock(args: Args) -> None:
     if "--check-platforms" in args:
         sys.exit(not check_platforms(uv))
     options = ("--universal", "--generate-hashes", "--no-emit-index-url", "--no-header", "--quiet")
-    for name, groups in LOCKS.items():
+    for name, sources in LOCKS.items():
         say(f"resolving {name} ...")
-        argv = [uv, "pip", "compile", "pyproject.toml", *groups, *options, "--python-version", "3.11"]
+        argv = [uv, "pip", "compile", *sources, *options, "--python-version", "3.11"]
         if subprocess.call([*argv, *args, "--output-file", name], cwd=ROOT):
             sys.exit(f"{name} could not be resolved")
 
