@@ -49,7 +49,15 @@ from gateway.store.secret_repository import SecretRepository
 from gateway.supervisor.paths import embedded_socket
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.counters import Counters
-from gateway.telemetry.metrics import JOURNAL_PENDING, LIMIT_REJECTIONS, SETTLEMENTS, STORE_ERRORS
+from gateway.telemetry.metrics import (
+    JOURNAL_PENDING,
+    LIMIT_REJECTIONS,
+    SETTLEMENTS,
+    STORE_AWAY,
+    STORE_ERRORS,
+    WORKER_STARTS,
+    WORKERS,
+)
 from gateway.upstream.http1.transport import Http1Transport
 from gateway.upstream.port import Transport
 from gateway.upstream.via_httpx import HttpxTransport
@@ -87,6 +95,8 @@ class Worker:
         self._access_log = access_log
         self._seeing_store: asyncio.Task[None] | None = None
         self.counters = Counters()
+        self.counters.inc(WORKER_STARTS)
+        self.counters.set(WORKERS, (), 1)
         self.health = Health(HealthWatch(self.counters).changed)
         self._transports: dict[str, Transport] = {"http1": Http1Transport(loop), "httpx": HttpxTransport()}
         self._store = Store(store_url(settings), timeout_s=settings.store.timeout_ms / 1000)
@@ -151,6 +161,7 @@ class Worker:
             await self._store.open()
             await self._see_store()
         except StoreError as error:
+            self.counters.set(STORE_AWAY, (), 1)
             log.warning("the store is away at the start; not ready until it was seen", error=str(error))
             self._seeing_store = asyncio.create_task(self._see_store_in_time())
 
@@ -216,6 +227,7 @@ class Worker:
             return
 
     def _store_changed(self, state: str) -> None:
+        self.counters.set(STORE_AWAY, (), int(state == "away"))
         if state == "away":
             self.counters.inc(STORE_ERRORS, ("connection",))
             log.warning("the store is away")

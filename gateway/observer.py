@@ -10,6 +10,7 @@ from gateway.telemetry.metrics import (
     COST,
     FALLBACKS,
     IN_FLIGHT,
+    INTER_TOKEN,
     NONE,
     OVERHEAD,
     REQUEST_DURATION,
@@ -66,6 +67,8 @@ class RequestObserver:
             counters.observe(OVERHEAD, (), facts.overhead_ms / 1000)
         if facts.first_token_at is not None:
             counters.observe(TTFT, (), facts.first_token_at - facts.started_at)
+            if (gap_s := facts.inter_token_s) is not None:
+                counters.observe(INTER_TOKEN, (), gap_s)
         if facts.is_fallback:
             counters.inc(FALLBACKS, (alias, facts.fallback or NONE))
         if facts.cost_nanousd:

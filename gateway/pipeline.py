@@ -176,6 +176,7 @@ class CallService:
         finally:
             self._streams.discard(pump)
         facts.usage, facts.service_tier = ending.usage, ending.service_tier
+        facts.last_byte_at = ending.last_byte_at
         facts.error_type = ending.error.code if ending.error else None
         served.is_broken = ending.error is not None and ending.error.code in _OF_THE_UPSTREAM
         is_exact = ending.error is None and ending.usage is not None

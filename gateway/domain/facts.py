@@ -30,6 +30,8 @@ class Facts:
         overhead_ms: the gateway's own time until the answer's head left.
         upstream_s: time spent waiting for upstreams until the answer's head left.
         fallback: "none", or why the first target did not serve.
+        first_token_at: when the first event with content came; streams only.
+        last_byte_at: when the last byte of a stream came.
         attempts: how many were made.
         service_tier: the one that the upstream says it used.
         rate_limits: headers that tell what is left of the key's limits.
@@ -57,6 +59,7 @@ class Facts:
     upstream_s: float = 0.0
     overhead_ms: float | None = None
     first_token_at: float | None = None
+    last_byte_at: float | None = None
     status: int = 0
     error_type: str | None = None
     usage: Usage | None = None
@@ -69,3 +72,11 @@ class Facts:
     def is_fallback(self) -> bool:
         """True where another target than the first one served."""
         return self.status == 200 and self.fallback is not None and self.fallback != "none"
+
+    @property
+    def inter_token_s(self) -> float | None:
+        """Mean time between the tokens of a complete stream; None where there are no two, or no figures."""
+        if self.first_token_at is None or self.last_byte_at is None or self.error_type is not None:
+            return None
+        gaps = self.usage.completion_tokens - 1 if self.usage is not None else 0
+        return max(0.0, self.last_byte_at - self.first_token_at) / gaps if gaps > 0 else None

@@ -54,13 +54,15 @@ class Limits:
 class Ending:
     """How a stream ended. `error` is None where the answer is complete.
 
-    `client_left` says that nobody is there to read what is still to be said.
+    `client_left` says that nobody is there to read what is still to be said; `last_byte_at` is a reading of
+    the loop's clock.
     """
 
     usage: Usage | None
     service_tier: str | None = None
     error: StreamBroken | None = None
     client_left: bool = False
+    last_byte_at: float = 0.0
 
 
 class Pump:
@@ -236,7 +238,7 @@ class Pump:
 
     def _ending(self, error: StreamBroken | None) -> Ending:
         stream = self._stream
-        return Ending(stream.usage, stream.service_tier, error, self._client_left)
+        return Ending(stream.usage, stream.service_tier, error, self._client_left, self._last_byte_at)
 
     # -- time
 

@@ -72,6 +72,13 @@ OVERHEAD = Metric(
     "The gateway's own time until an answer's head leaves: all but the waiting for upstreams.",
     buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0),
 )
+INTER_TOKEN = Metric(
+    "tunegate_inter_token_seconds",
+    "histogram",
+    "Mean time between the tokens of a stream, once for each stream that is complete: from the first event "
+    "with content to the last byte, by the completion tokens that the upstream reports.",
+    buckets=(0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.2, 0.5, 1.0),
+)
 IN_FLIGHT = Metric("tunegate_in_flight", "gauge", "Requests being served now.")
 BREAKER_STATE = Metric(
     "tunegate_breaker_state",
@@ -85,6 +92,7 @@ STORE_ERRORS = Metric(
     "Calls to the store that failed, by what they were for.",
     ("operation",),
 )
+STORE_AWAY = Metric("tunegate_store_away", "gauge", "Workers that cannot reach the store now.")
 SETTLEMENTS = Metric(
     "tunegate_settlements_total",
     "counter",
@@ -108,6 +116,12 @@ MODEL_DAYS = Metric(
     "absent where that is unknown.",
     ("alias", "model"),
 )
+WORKERS = Metric("tunegate_workers", "gauge", "Workers that report to the control process now.")
+WORKER_STARTS = Metric(
+    "tunegate_worker_starts_total",
+    "counter",
+    "Workers that have begun: at a start, a restart, a replacement.",
+)
 
 ALL = (
     REQUESTS,
@@ -117,14 +131,18 @@ ALL = (
     REQUEST_DURATION,
     TTFT,
     OVERHEAD,
+    INTER_TOKEN,
     IN_FLIGHT,
     BREAKER_STATE,
     STORE_ERRORS,
+    STORE_AWAY,
     SETTLEMENTS,
     JOURNAL_PENDING,
     LIMIT_REJECTIONS,
     COST,
     MODEL_DAYS,
+    WORKERS,
+    WORKER_STARTS,
 )
 
 TOKEN_KINDS = ("prompt", "cached", "cache_write", "completion", "reasoning")
