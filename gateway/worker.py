@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import resource
 import signal
@@ -130,6 +131,17 @@ def _affordable(bounds: Bounds) -> Bounds:
     return replace(bounds, max_connections=fit)
 
 
+def _rest_the_collector() -> None:
+    """Let the collector of cycles pass over what is there for ever, and look seldom at what calls leave.
+
+    A call leaves next to no cycles: what it made goes with its last reference. Looking after every 700 new
+    objects took an eighth of all time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
 async def serve(args: ChildArgs) -> None:
     """Run the worker until it is told to leave."""
     if args.listen_fd is None or args.config_path is None:
@@ -170,6 +182,7 @@ async def serve(args: ChildArgs) -> None:
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():  # noqa: ASYNC110 # uvicorn offers no event
         await asyncio.sleep(0.005)
+    _rest_the_collector()
     report_ready(args)
     try:
         await serving

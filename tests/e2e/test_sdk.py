@@ -343,20 +343,21 @@ class TestRefusals:
 
 class TestFailures:
     def test_rate_limits_of_every_upstream(self, ask: Ask, fake: FakeUpstream) -> None:
-        fake.answers("fake-429", {"error": {"message": "Slow down"}}, 429, {"retry-after": "0.7"})
+        fake.answers("fake-429", {"error": {"message": "Slow down"}}, 429, {"retry-after": "10.7"})
 
         with pytest.raises(openai.RateLimitError) as raised:
             ask(chat("fake-429"))
 
         assert raised.value.code == "rate_limit_exceeded"
-        assert raised.value.response.headers["retry-after-ms"] == "700"
-        assert raised.value.response.headers["retry-after"] == "1"
+        assert raised.value.response.headers["retry-after-ms"] == "10700"
+        assert raised.value.response.headers["retry-after"] == "11"
 
     def test_the_sdk_waits_as_long_as_it_is_told(self, ask: Ask, fake: FakeUpstream) -> None:
         fake.answers("fake-wait", {"error": {"message": "Slow down"}}, 429, {"retry-after": "0.7"})
         before, calls = time.monotonic(), len(fake.calls_of("fake-wait"))
 
-        reply = ask(chat("fake-wait"), max_retries=1)
+        # Given so little time the gateway does not wait itself.
+        reply = ask(chat("fake-wait", extra_headers={"x-tunegate-timeout-s": "0.6"}), max_retries=1)
 
         assert reply.choices[0].message.content == "Hello"
         assert len(fake.calls_of("fake-wait")) == calls + 2
@@ -387,7 +388,7 @@ class TestFailures:
     def test_a_failed_upstream_with_nothing_behind_it(
         self, ask: Ask, fake: FakeUpstream, stream: bool
     ) -> None:
-        fake.refuses("fake-500", 500, "boom", "At 10.0.0.7 something broke")
+        fake.refuses("fake-500", 500, "boom", "At 10.0.0.7 something broke", times=3)
 
         with pytest.raises(openai.InternalServerError) as raised:
             ask(chat("fake-500", stream=stream))

@@ -34,6 +34,7 @@ class Http1Response:
     __slots__ = (
         "_aborted",
         "_body_waiter",
+        "_by_name",
         "_claimed",
         "_complete",
         "_deadlines",
@@ -68,6 +69,7 @@ class Http1Response:
         self.stale = False
         self.status = 0
         self.headers: tuple[tuple[bytes, bytes], ...] = ()
+        self._by_name: dict[bytes, bytes] | None = None
         self.last_byte_at = now
         self.due_at = 0.0
         self.sink: Sink | None = None
@@ -86,10 +88,9 @@ class Http1Response:
 
     def header(self, name: bytes) -> bytes | None:
         """The first header of this lower-case name."""
-        for candidate, value in self.headers:
-            if candidate == name:
-                return value
-        return None
+        if self._by_name is None:
+            self._by_name = dict(reversed(self.headers))
+        return self._by_name.get(name)
 
     def attach(self, sink: Sink) -> None:
         """Deliver the body to `sink`: what is held at once, the rest as it comes."""
