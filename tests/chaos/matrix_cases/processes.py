@@ -259,7 +259,7 @@ def _cpu_s(pid: int) -> float:
     client=Answered(),
     metrics=(attempts("committed", 1),),
     ledger=EXACT,
-    within_s=2.5,
+    within_s=4,
     setting=Setting("disk", own_store=True, alone=True),
 )
 async def no_disk(scene: Scene) -> Seen:
