@@ -54,7 +54,7 @@ class ServerSettings(Model):
         "page of embeddings.",
     )
     max_connections: Count = Field(
-        default=10_000,
+        default=8000,
         description="Client connections of one worker; the next ones are answered 503 and closed. Less "
         "where the system grants fewer open files than twice as many.",
     )

@@ -28,7 +28,7 @@ MAX_HEAD_BYTES = 64 * 1024
 SPARE_CONNECTIONS = 64
 """How many connections beyond the bound get an answer before they are closed; the rest are closed at once."""
 
-_PAUSE_ABOVE = 64 * 1024
+_PAUSE_ABOVE = 32 * 1024
 _LINGER_S = 2.0
 _RETIRED_IDLE_S = 1
 _SPARE_HEAD_S = 1.0
@@ -41,7 +41,7 @@ class Bounds:
     max_body_bytes: int = 10485760
     header_timeout_s: float = 10.0
     write_stall_s: float = 30.0
-    max_connections: int = 10_000
+    max_connections: int = 8000
 
 
 class RequestIds:

@@ -54,11 +54,6 @@ class SSEDecoder:
         self.is_overlong = False
         """True once an event grew past the limit: nothing comes any more."""
 
-    @property
-    def is_empty(self) -> bool:
-        """True between two events: nothing of the next one has come yet."""
-        return not self._held and not self._at_start
-
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that `chunk` completes. Past an event that is too long there are none."""
         if self.is_overlong:
@@ -82,6 +77,20 @@ class SSEDecoder:
         self._scanned = max(0, len(self._held) - 3)
         self.is_overlong = len(self._held) > self._max
         return events
+
+    def whole(self, chunk: bytes) -> bytes:
+        """What is held and `chunk`, up to the last LF LF in it; nothing changes until `skip` or `feed`."""
+        if chunk.endswith(b"\n\n"):
+            return self._held + chunk
+        end = chunk.rfind(b"\n\n") + 2
+        return self._held + chunk[:end] if end > 1 else b""
+
+    def skip(self, block: bytes, chunk: bytes) -> list[Event]:
+        """`whole(chunk)` was `block` and needs no parsing: the events behind it, as `feed` gives them."""
+        rest = chunk[len(block) - len(self._held) :]
+        self._held = b""
+        self._scanned = 0
+        return self.feed(rest) if rest else []
 
     def close(self) -> list[Event]:
         """The event that was left without a blank line behind it, if any."""

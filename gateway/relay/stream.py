@@ -24,12 +24,12 @@ from gateway.relay.chunk import (
     text_of,
     usage_of,
 )
-from gateway.relay.sse import Event, SSEDecoder
+from gateway.relay.sse import MAX_EVENT_BYTES, Event, SSEDecoder
 
 MAX_HELD_BYTES = 64 * 1024
 """What is held before the commit point."""
 
-_MAX_KEPT_BYTES = 64 * 1024
+_MAX_KEPT_BYTES = 16 * 1024
 
 
 class Stream:
@@ -67,11 +67,15 @@ class Stream:
 
     def feed(self, chunk: bytes) -> bytes:
         """Bytes that may leave now."""
-        if self.is_committed and self._decoder.is_empty and not self._is_over and _is_plain_block(chunk):
-            self._keep(chunk)
-            return chunk
-        out = self._pass(self._decoder.feed(chunk))
-        if self._decoder.is_overlong and not self._is_over:
+        decoder = self._decoder
+        block = decoder.whole(chunk) if self.is_committed and not self._is_over else b""
+        if len(block) <= MAX_EVENT_BYTES and _is_plain_block(block):
+            self._keep(block)
+            events = decoder.skip(block, chunk)
+            out = block + self._pass(events) if events else block
+        else:
+            out = self._pass(decoder.feed(chunk))
+        if decoder.is_overlong and not self._is_over:
             self.broken = StreamBroken("upstream_error", "The upstream sent an event of over 1 MiB.")
         return out
 

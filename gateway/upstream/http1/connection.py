@@ -24,7 +24,14 @@ class Home(Protocol):
         """The socket is closed."""
 
 
-class Connection(asyncio.Protocol):
+READ_BYTES = 32 * 1024
+"""What is read at once; 256 KB, as uvloop would have it, is too much for each client that stops reading."""
+
+_READ_BUFFER = memoryview(bytearray(READ_BYTES))
+"""One for all connections of the process: what was read is copied out before anything else happens."""
+
+
+class Connection(asyncio.BufferedProtocol):
     """A connection, idle unless a response is expected on it.
 
     The loop calls it within the context variables of the call that opened it, so neither this class nor a
@@ -125,6 +132,14 @@ class Connection(asyncio.Protocol):
     def secured(self, transport: asyncio.Transport) -> None:
         """TLS is established on the socket."""
         self._transport = transport
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # the loop's signature
+        """Where to read to."""
+        return _READ_BUFFER
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So much was read."""
+        self.data_received(bytes(_READ_BUFFER[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the response under way, or unexpected ones, which end the connection."""
