@@ -267,10 +267,11 @@ NEEDS = (
     EnvironmentNeed("real model server", (), "python3 dev.py e2e  # installs it by itself"),
     EnvironmentNeed("helm, hadolint", (), "python3 dev.py e2e  # installs them by itself"),
     Need("curl", ("curl",), _packaged("curl")),
+    Need("prometheus", ("prometheus", "promtool"), _packaged("prometheus")),
     Need("node and npm", ("npm",), _packaged("node" if sys.platform == "darwin" else "nodejs npm")),
     Need("image builder", ("buildah",), _packaged("buildah")),
     Need("base image", ("mmdebstrap",), _packaged("mmdebstrap")),
-    Need("container runtime", ("crun",), _packaged("crun")),
+    Need("container runtime", ("runc",), _packaged("runc")),
     Need("browser (later)", ("chromium", "google-chrome"), _packaged("chromium")),
 )
 
