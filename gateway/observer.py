@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from gateway.domain.facts import Facts
 from gateway.snapshot import Snapshots
 from gateway.telemetry.access_log import AccessLine, AccessLog
@@ -88,30 +90,60 @@ class RequestObserver:
 
 def _access_line(facts: Facts, now: float) -> AccessLine:
     usage = facts.usage
+    is_served = facts.error_type is None
     return AccessLine(
         request_id=facts.request_id,
         client_request_id=facts.client_request_id,
         key=facts.key_id,
         method=facts.method,
-        path=facts.path[:200],
+        path=facts.path[:200] if facts.route != "other" else _without_keys(facts.path[:200]),
         route=facts.route,
         status=facts.status,
+        outcome="served" if is_served else _outcome(facts),
         error_type=facts.error_type,
         stream=facts.stream,
-        requested=facts.requested[:200] if facts.requested else None,
+        requested=_name(facts.requested, facts),
         alias=facts.alias,
         release=facts.release,
-        model=facts.model,
+        model=_name(facts.model, facts),
         upstream=facts.upstream,
         upstream_request_id=facts.upstream_request_id,
         attempts=facts.attempts,
+        tried=None
+        if is_served and len(facts.tried) < 2
+        else [f"{tried.upstream}: {tried.outcome}" for tried in facts.tried] or None,
         fallback=facts.fallback,
         prompt_tokens=usage.prompt_tokens if usage else None,
+        cached_tokens=(usage.cached_tokens or None) if usage else None,
         completion_tokens=usage.completion_tokens if usage else None,
+        reasoning_tokens=(usage.reasoning_tokens or None) if usage else None,
+        service_tier=facts.service_tier,
+        cost_nanousd=facts.cost_nanousd,
+        upstream_ms=round(facts.upstream_s * 1000, 3) if facts.attempts else None,
         ttft_ms=_ms(facts.first_token_at, facts.started_at),
         overhead_ms=facts.overhead_ms,
         duration_ms=_ms(now, facts.started_at),
     )
+
+
+def _outcome(facts: Facts) -> str:
+    """How a request ended that was not served: by its client, by our or an upstream's fault, by its own."""
+    if facts.error_type == "client_left":
+        return "client_left"
+    return "failed" if facts.status >= 500 or facts.status == 200 else "refused"
+
+
+def _name(name: str | None, facts: Facts) -> str | None:
+    """A model's name; where it is none of an alias it is the caller's text, and shown without keys."""
+    return name if name is None or facts.alias is not None else _without_keys(name[:200])
+
+
+_KEY = re.compile(r"(?i)(?<![a-z0-9])(?:api|bearer|gsk|hf|key|pk|rk|sk|tg|xai)[-_ %][-\w.~+/=%]{8,}")
+
+
+def _without_keys(text: str) -> str:
+    """Text of a caller without what looks like a key that was put into the wrong place."""
+    return _KEY.sub("***", text)
 
 
 def _ms(until: float | None, since: float) -> float | None:

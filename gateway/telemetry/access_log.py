@@ -13,18 +13,19 @@ from gateway.telemetry.stamp import Stamp
 class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True, tag_field="event", tag="request"):
     """What is told of a request. The fields are a closed set: no body, no header, no key finds its way in.
 
-    Fields at their default are left out of the line; `AccessLog.write` fills in `ts` and `level`.
-    `error_type` is from the closed list of metrics, `fallback` why the first target did not serve; `key` is
-    a key's id, never the key.
+    Fields at their default are left out of the line; `AccessLog.write` fills in `ts` and `level`. What each
+    means stands in docs/observability.md.
     """
 
     ts: str = ""
     level: str = ""
     request_id: str
     client_request_id: str | None = None
+    trace_id: str | None = None
     method: str
     path: str
     status: int
+    outcome: str = ""
     route: str | None = None
     key: str | None = None
     requested: str | None = None
@@ -35,10 +36,16 @@ class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True, tag_field="ev
     upstream_request_id: str | None = None
     stream: bool = False
     attempts: int = 0
+    tried: list[str] | None = None
     fallback: str | None = None
     error_type: str | None = None
     prompt_tokens: int | None = None
+    cached_tokens: int | None = None
     completion_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    service_tier: str | None = None
+    cost_nanousd: int | None = None
+    upstream_ms: float | None = None
     ttft_ms: float | None = None
     overhead_ms: float | None = None
     duration_ms: float | None = None

@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import logging
@@ -111,3 +112,28 @@ def test_by_default_it_is_standard_error_as_soon_as_it_is_said():
     assert done.stdout == b""
     line = json.loads(done.stderr)
     assert (line["event"], line["process"]) == ("hello", "control")
+
+
+class FullDisk(io.BytesIO):
+    def write(self, _: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_log_on_a_full_disk_harms_nobody(monkeypatch):
+    monkeypatch.setattr(logging, "root", logging.RootLogger(logging.WARNING))
+    try:
+        configure_logging("worker", stream=FullDisk())
+        log = structlog.get_logger()
+        for tell in (log.info, log.warning, log.error):
+            tell("one")
+        try:
+            raise ValueError("two")  # noqa: TRY301  # something to tell of
+        except ValueError:
+            log.exception("three")
+        logging.getLogger("asyncio").error("four")
+    finally:
+        structlog.reset_defaults()
+        logging.captureWarnings(capture=False)
