@@ -19,9 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
+import structlog
+
 from gateway.metering.file_sequence import FileSequence
 from gateway.metering.journal_file import SUFFIX, Batch
-from gateway.metering.safe_log import SafeLog
 
 RETRY_S = 1.0
 MAX_BATCH = 1024
@@ -31,7 +32,7 @@ MAX_UNSAVED_BYTES = 32 * 1024 * 1024
 Args = TypeVarTuple("Args")
 Result = TypeVar("Result")
 
-log = SafeLog(__name__)
+log = structlog.get_logger(__name__)
 
 
 class JournalFull(Exception):

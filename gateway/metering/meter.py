@@ -18,13 +18,14 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal, Protocol
 
+import structlog
+
 from gateway.limits.values import Admission, Counters, Dimensions, Settlement, SettlementResult
 from gateway.metering.entry import encode_entry
 from gateway.metering.journal import Journal, JournalFull
 from gateway.metering.rejected import Rejected
 from gateway.metering.renewal import EVERY_S, Renewals, Renewing
 from gateway.metering.replay import BATCH, Replayer, Settling, passes
-from gateway.metering.safe_log import SafeLog
 
 JOURNAL_WAIT_S = 1.0
 """How long the end of a stream may wait for a disk."""
@@ -34,7 +35,7 @@ CLOSE_S = 2.0
 
 Fate = SettlementResult | Literal["journaled", "unsaved", "rejected", "lost"]
 
-log = SafeLog(__name__)
+log = structlog.get_logger(__name__)
 
 
 class Accounts(Settling, Renewing, Protocol):

@@ -13,15 +13,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+import structlog
+
 from gateway.limits.values import Settlement
 from gateway.metering.entry import encode_entry
 from gateway.metering.journal import Journal, JournalFull
-from gateway.metering.safe_log import SafeLog
 
 WAIT_S = 1.0
 """How long a call waits for the disk; then it is served all the same."""
 
-log = SafeLog(__name__)
+log = structlog.get_logger(__name__)
 
 
 class Provisions:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import structlog
+
 from gateway.limits.values import Settlement
 from gateway.metering.file_sequence import FileSequence
-from gateway.metering.safe_log import SafeLog
 
 SUFFIX = ".rejected"
 
-log = SafeLog(__name__)
+log = structlog.get_logger(__name__)
 
 
 class Rejected:

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
-from gateway.metering.safe_log import SafeLog
+import structlog
+
 from gateway.store.errors import StoreError
 
 EVERY_S = 10.0
@@ -14,7 +15,7 @@ EVERY_S = 10.0
 
 RETRY_S = 1.0
 
-log = SafeLog(__name__)
+log = structlog.get_logger(__name__)
 
 
 class Renewing(Protocol):

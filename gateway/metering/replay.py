@@ -16,10 +16,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
+import structlog
+
 from gateway.limits.values import Settlement, SettlementResult
 from gateway.metering.entry import decode_entry
 from gateway.metering.journal_file import Batch
-from gateway.metering.safe_log import SafeLog
 from gateway.store.errors import StoreAway, StoreReplyError
 
 BATCH = 128
@@ -33,7 +34,7 @@ _PASSING = frozenset(
     )
 )
 
-log = SafeLog(__name__)
+log = structlog.get_logger(__name__)
 
 
 class Settling(Protocol):

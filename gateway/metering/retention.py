@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-from gateway.metering.safe_log import SafeLog
+import structlog
+
 from gateway.store.errors import StoreError, StoreReplyError
 
 EVERY_S = 3600.0
@@ -15,7 +16,7 @@ PIECE = 10_000
 
 _DAY_MS = 86_400_000
 
-log = SafeLog(__name__)
+log = structlog.get_logger(__name__)
 
 
 class Streams(Protocol):

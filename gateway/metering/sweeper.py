@@ -17,10 +17,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
+import structlog
+
 from gateway.limits.values import OpenReservation
 from gateway.metering.charge import charge
 from gateway.metering.replay import Settling, passes
-from gateway.metering.safe_log import SafeLog
 from gateway.metering.sight import Sight
 from gateway.metering.takeover import Takeover
 from gateway.store.errors import StoreError, StoreReplyError
@@ -32,7 +33,7 @@ UNBROKEN_S = 30.0
 BATCH = 256
 TIMEOUT_S = 2.0
 
-log = SafeLog(__name__)
+log = structlog.get_logger(__name__)
 
 
 class Accounts(Settling, Protocol):

@@ -7,12 +7,13 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
+
 from gateway.metering.entry import request_id_of
 from gateway.metering.journal_file import SUFFIX, Batch, JournalFile, payloads_in
 from gateway.metering.replay import Replayer
-from gateway.metering.safe_log import SafeLog
 
-log = SafeLog(__name__)
+log = structlog.get_logger(__name__)
 
 
 class Takeover:

@@ -6,11 +6,12 @@ shape: `ts`, `level`, `event`, `process`, and the event's own fields.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import traceback
 from collections.abc import Mapping, MutableMapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import msgspec
 import structlog
@@ -31,7 +32,7 @@ def configure_logging(process: str, index: int | None = None, *, stream: BinaryI
         index: which one of several.
         stream: standard error if None.
     """
-    out = sys.stderr.buffer if stream is None else stream
+    out = cast("BinaryIO", _Surviving(sys.stderr.buffer if stream is None else stream))
     name = process if index is None else f"{process} {index}"
     stamp = Stamp()
 
@@ -53,6 +54,22 @@ def configure_logging(process: str, index: int | None = None, *, stream: BinaryI
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     logging.captureWarnings(capture=True)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # the supervisor tells of starts and ends
+
+
+class _Surviving:
+    """A stream that cannot fail: the log may be on the disk that is full, and serving goes on."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def write(self, data: bytes) -> int:
+        with contextlib.suppress(OSError):
+            return self._stream.write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 class _JsonHandler(logging.Handler):

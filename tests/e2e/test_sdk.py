@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +39,9 @@ WEATHER: Any = {
         },
     },
 }
+
+
+NUMBERS = itertools.count()
 
 
 class Asking:
@@ -342,25 +346,33 @@ class TestRefusals:
 
 
 class TestFailures:
+    @pytest.fixture(autouse=True)
+    def _serves(self, ask: Ask) -> None:
+        """Let the upstream serve between its failures, or its breaker would open."""
+        for _ in range(8):
+            ask(chat("fake-fine"))
+
     def test_rate_limits_of_every_upstream(self, ask: Ask, fake: FakeUpstream) -> None:
-        fake.answers("fake-429", {"error": {"message": "Slow down"}}, 429, {"retry-after": "10.7"})
+        model = f"fake-429-{next(NUMBERS)}"  # one that was limited is left alone for a while
+        fake.answers(model, {"error": {"message": "Slow down"}}, 429, {"retry-after": "10.7"})
 
         with pytest.raises(openai.RateLimitError) as raised:
-            ask(chat("fake-429"))
+            ask(chat(model))
 
         assert raised.value.code == "rate_limit_exceeded"
         assert raised.value.response.headers["retry-after-ms"] == "10700"
         assert raised.value.response.headers["retry-after"] == "11"
 
     def test_the_sdk_waits_as_long_as_it_is_told(self, ask: Ask, fake: FakeUpstream) -> None:
-        fake.answers("fake-wait", {"error": {"message": "Slow down"}}, 429, {"retry-after": "0.7"})
-        before, calls = time.monotonic(), len(fake.calls_of("fake-wait"))
+        model = f"fake-wait-{next(NUMBERS)}"
+        fake.answers(model, {"error": {"message": "Slow down"}}, 429, {"retry-after": "0.7"})
+        before, calls = time.monotonic(), len(fake.calls_of(model))
 
         # Given so little time the gateway does not wait itself.
-        reply = ask(chat("fake-wait", extra_headers={"x-tunegate-timeout-s": "0.6"}), max_retries=1)
+        reply = ask(chat(model, extra_headers={"x-tunegate-timeout-s": "0.6"}), max_retries=1)
 
         assert reply.choices[0].message.content == "Hello"
-        assert len(fake.calls_of("fake-wait")) == calls + 2
+        assert len(fake.calls_of(model)) == calls + 2
         assert time.monotonic() - before >= 0.7  # by itself it waits half a second at most
 
     def test_an_error_in_the_middle_of_a_stream(self, ask: Ask, fake: FakeUpstream) -> None:
