@@ -48,6 +48,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "usage": ("gateway.cli.usage:usage", "Show what was used and what it cost; export the records."),
     "ledger": ("gateway.cli.ledger:ledger", "Check the counters of usage against the records."),
     "admin-key": ("gateway.cli.admin_key:admin_key", "Replace the admin key."),
+    "doctor": ("gateway.cli.doctor:doctor", "Check everything that a gateway needs, and say what to do."),
     "version": ("gateway.cli.version:version", "Print the version."),
 }
 

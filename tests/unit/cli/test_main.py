@@ -36,7 +36,7 @@ def test_every_leaf_but_serve_prints_json_too() -> None:
 
 
 def test_a_command_that_does_not_exist_is_wrong_usage() -> None:
-    result = CliRunner().invoke(tunegate, ["doctor"])
+    result = CliRunner().invoke(tunegate, ["compare"])
     assert result.exit_code == 2
     assert "No such command" in result.output
 

@@ -1,0 +1,185 @@
+"""The store: can it be reached, is it new enough, does it keep what it is given, may we do what we must?"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from statistics import median
+
+from gateway.cli.doctor_finding import Finding, bad, ok, warn
+from gateway.config import Settings
+from gateway.control.plane import STORE_TIMEOUT_S, store_url
+from gateway.store.address import Command, parse_address
+from gateway.store.client import Store
+from gateway.store.errors import StoreError, StoreReplyError
+from gateway.store.keys import mark
+from gateway.store.scripts import Script
+from gateway.supervisor.paths import embedded_socket
+
+OLDEST = (6, 2)
+"""The first Redis that has all commands; Valkey says 7.2 of itself."""
+
+MOST_SKEW_S = 2.0
+_PINGS = 20
+_SCRIPT = Script.of("doctor", "return redis.call('TIME')")
+
+
+async def store(settings: Settings) -> AsyncIterator[Finding]:
+    """Look at the store that `settings` name. What is written there goes away with the check."""
+    if settings.store.embedded and not _runs(settings):
+        yield ok("store", "embedded; not running now, it starts with the gateway")
+        return
+    url = store_url(settings)
+    where = str(parse_address(url))
+    client = Store(url, timeout_s=STORE_TIMEOUT_S)
+    try:
+        await client.open()
+        yield ok("store", f"{where} answers")
+        async for finding in _of_a_store(client, settings):
+            yield finding
+    except StoreError as error:
+        yield bad(
+            "store",
+            f"{where} cannot be used: {error}",
+            "start it, or mend store.url: its address, port, password, certificates",
+        )
+    finally:
+        await client.aclose()
+
+
+def _runs(settings: Settings) -> bool:
+    return Path(embedded_socket(settings.store.data_dir)).exists()
+
+
+async def _of_a_store(client: Store, settings: Settings) -> AsyncIterator[Finding]:
+    try:
+        texts = [await client.call("INFO", section) for section in ("server", "persistence", "memory")]
+    except StoreReplyError as error:
+        yield warn(
+            "store server",
+            f"it does not tell of itself: {error}",
+            "permit INFO to see its version, persistence and eviction policy here",
+        )
+    else:
+        for finding in server(read_info(b"\n".join(texts))):
+            yield finding
+    yield await _permissions(client)
+    yield latency(await _round_trips(client), settings.store.timeout_ms)
+    seconds, micros = await client.call("TIME")
+    yield skew("store clock", int(seconds) + int(micros) / 1e6 - time.time(), MOST_SKEW_S)
+
+
+def read_info(text: bytes) -> dict[str, str]:
+    """INFO's lines by name."""
+    pairs = (line.partition(":") for line in text.decode("utf-8", "replace").splitlines() if ":" in line)
+    return {name: value.strip() for name, _, value in pairs}
+
+
+def server(info: Mapping[str, str]) -> Iterator[Finding]:
+    """What a server says of itself."""
+    name = f"Valkey {info['valkey_version']}" if "valkey_version" in info else None
+    said = info.get("redis_version", "0")
+    version = tuple(int(part) for part in said.split(".")[:2] if part.isdigit())
+    if version < OLDEST:
+        yield bad("store version", f"Redis {said}", "use Valkey, or Redis from 6.2 on")
+    else:
+        yield ok("store version", name or f"Redis {said}")
+    if info.get("aof_enabled") == "1":
+        failed = info.get("aof_last_write_status", "ok") != "ok"
+        if failed:
+            yield bad("store persistence", "its last write to disk failed", "look at its disk and its log")
+        else:
+            yield ok("store persistence", "append-only file")
+    else:
+        yield warn(
+            "store persistence",
+            "no append-only file: a crash loses keys, limits and usage since its last snapshot",
+            "set appendonly yes",
+        )
+    policy = info.get("maxmemory_policy", "unknown")
+    if policy == "noeviction":
+        yield ok("store eviction", policy)
+    elif info.get("maxmemory") == "0":
+        yield warn(
+            "store eviction", f"{policy}, without a bound of memory yet", "set maxmemory-policy noeviction"
+        )
+    else:
+        yield bad(
+            "store eviction",
+            f"{policy}: keys, budgets and records may vanish when memory is short",
+            "set maxmemory-policy noeviction",
+        )
+
+
+def probes(key: str) -> list[Command]:
+    """Every command that the gateway's scripts and readers use, on one key that is gone afterwards."""
+    return [
+        *(("SET", key, "1", "PX", 60_000), ("GET", key), ("EXISTS", key), ("PTTL", key), ("INCR", key)),
+        *(("DEL", key), ("HSET", key, "f", "1"), ("PEXPIRE", key, 60_000), ("HGET", key, "f")),
+        *(("HMGET", key, "f"), ("HGETALL", key), ("HKEYS", key), ("HEXISTS", key, "f"), ("HSCAN", key, 0)),
+        *(("HINCRBY", key, "f", 1), ("HDEL", key, "f"), ("DEL", key), ("ZADD", key, 1, "m")),
+        *(("PEXPIRE", key, 60_000), ("ZSCORE", key, "m"), ("ZMSCORE", key, "m"), ("ZCARD", key)),
+        *(("ZRANGE", key, 0, 1), ("ZRANGEBYSCORE", key, 0, 1), ("ZREVRANGE", key, 0, 1)),
+        *(("ZREVRANK", key, "m"), ("ZREMRANGEBYSCORE", key, 5, 6), ("ZREM", key, "m"), ("DEL", key)),
+        *(("XADD", key, "*", "f", "1"), ("PEXPIRE", key, 60_000), ("XRANGE", key, "-", "+", "COUNT", 1)),
+        *(("XREVRANGE", key, "+", "-", "COUNT", 1), ("XINFO", "STREAM", key), ("XTRIM", key, "MINID", 1)),
+        *(("DEL", key), ("RPUSH", key, "1"), ("PEXPIRE", key, 60_000), ("LRANGE", key, 0, 1)),
+        *(("LLEN", key), ("DEL", key)),
+    ]
+
+
+async def _permissions(client: Store) -> Finding:
+    key = mark("00", f"doctor-{secrets.token_hex(8)}")
+    commands = probes(key)
+    replies = await client.call_many(commands)
+    refused = {
+        str(command[0]): reply
+        for command, reply in zip(commands, replies, strict=True)
+        if isinstance(reply, StoreReplyError)
+    }
+    try:
+        await client.script(_SCRIPT, [key], [])
+    except StoreReplyError as error:
+        refused["EVALSHA, SCRIPT LOAD"] = error
+    if not refused:
+        return ok("store permissions", "all commands that are needed")
+    return bad(
+        "store permissions",
+        f"refused: {', '.join(refused)} ({next(iter(refused.values()))})",
+        "permit them to the gateway's user; writes need a primary that can take them",
+    )
+
+
+async def _round_trips(client: Store) -> list[float]:
+    """Milliseconds of some calls, one after the other."""
+    took = []
+    for _ in range(_PINGS):
+        began = time.perf_counter()
+        await client.call("TIME")
+        took.append((time.perf_counter() - began) * 1000)
+    return took
+
+
+def latency(took_ms: list[float], timeout_ms: float) -> Finding:
+    """Whether the store is near enough for a call to wait for it twice."""
+    usual, worst = median(took_ms), max(took_ms)
+    said = f"{usual:.2f} ms, at most {worst:.2f} ms of {len(took_ms)}"
+    if worst >= timeout_ms:
+        return bad(
+            "store latency",
+            f"{said}; a call waits {timeout_ms} ms",
+            "bring the store nearer, or raise store.timeout_ms",
+        )
+    if usual > 5:
+        return warn("store latency", said, "each call waits for it twice: bring the store nearer")
+    return ok("store latency", said)
+
+
+def skew(check: str, ahead_s: float, most_s: float) -> Finding:
+    """Whether two clocks agree; `ahead_s` is how far the other one is before ours."""
+    said = f"{abs(ahead_s):.1f} s {'ahead' if ahead_s > 0 else 'behind'}"
+    if abs(ahead_s) > most_s:
+        return bad(check, said, "let both machines take their time from NTP")
+    return ok(check, "agrees with this machine's")

@@ -1,0 +1,144 @@
+"""`tunegate doctor` against a real store and real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+import yaml
+from click.testing import CliRunner, Result
+
+from gateway.cli.main import tunegate
+from tests.support.fake_upstream import running_upstream
+from tests.support.valkey import ValkeyServer
+
+SECRETS = ("sk-doctor-canary-1", "sk-doctor-canary-2", "the-stores-password")
+
+
+async def doctor(path: Path, config: dict[str, Any]) -> tuple[int, dict[str, dict[str, Any]]]:
+    """The exit code, and the findings by their check."""
+    lines, done = await asyncio.to_thread(_run, path, yaml.safe_dump(config))
+    assert not any(secret in lines.output + done.output for secret in SECRETS)
+    assert lines.exit_code == done.exit_code
+    report = json.loads(done.output)
+    assert report["ok"] == (done.exit_code == 0)
+    found = report["findings"]
+    assert all(each["do"] for each in found if each["state"] != "ok")
+    return done.exit_code, {each["check"]: each for each in found}
+
+
+def _run(path: Path, text: str) -> tuple[Result, Result]:
+    path.write_text(text)
+    run = CliRunner().invoke
+    return run(tunegate, ["doctor", str(path)]), run(tunegate, ["doctor", str(path), "--json"])
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "gateway.yaml"
+
+
+def config_of(store: str, upstreams: dict[str, Any], **blocks: Any) -> dict[str, Any]:
+    server = {"max_connections": 100}  # whatever this machine allows
+    return {"server": server, "store": {"url": store, "timeout_ms": 5000}, "upstreams": upstreams} | blocks
+
+
+async def test_all_is_well(file: Path, valkey: ValkeyServer) -> None:
+    async with running_upstream() as upstream:
+        upstream.models = [{"id": "m", "object": "model"}]
+        status, found = await doctor(
+            file,
+            config_of(
+                valkey.url,
+                {"a": {"base_url": upstream.url, "api_keys": [SECRETS[0]]}},
+                aliases={"support": {"model": "m"}},
+            ),
+        )
+    assert status == 0, found
+    assert found["upstream a key"]["said"] == "accepted"
+    assert found["upstream a models"]["state"] == "ok"
+    assert found["store version"]["said"].startswith("Valkey ")
+    for check in ("store", "store permissions", "store latency", "store clock"):
+        assert found[check]["state"] == "ok", found[check]
+    assert valkey.run("KEYS", "*doctor*") == []
+
+
+async def test_what_is_wrong_with_upstreams(file: Path, valkey: ValkeyServer, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        closed = held.getsockname()[1]
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    stranger = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    refusing = await asyncio.start_server(_refuses, "127.0.0.1", 0)
+    async with stranger, refusing, running_upstream() as upstream:
+        status, found = await doctor(
+            file,
+            config_of(
+                valkey.url,
+                {
+                    "gone": {"base_url": f"http://127.0.0.1:{closed}/v1"},
+                    "nowhere": {"base_url": "http://no-such-host.invalid/v1"},
+                    "stranger": {"base_url": f"https://127.0.0.1:{stranger.sockets[0].getsockname()[1]}/v1"},
+                    "refusing": {
+                        "base_url": f"http://127.0.0.1:{refusing.sockets[0].getsockname()[1]}/v1",
+                        "api_keys": list(SECRETS[:2]),
+                    },
+                    "off": {"base_url": upstream.url, "api_keys": [""]},
+                    "empty": {"base_url": upstream.url},
+                },
+                aliases={"support": {"model": "m", "upstreams": ["empty"]}},
+            ),
+        )
+    assert status == 1
+    assert found["upstream gone"]["state"] == "bad"
+    assert "cannot resolve" in found["upstream nowhere"]["said"]
+    assert found["upstream stranger TLS"]["state"] == "bad"
+    assert "status 401" in found["upstream refusing key 2 of 2"]["said"]
+    assert found["upstream refusing clock"]["state"] == "bad"
+    assert found["upstream off"]["state"] == "warn"
+    assert "does not list m, which alias support" in found["upstream empty model"]["said"]
+
+
+async def _refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(
+        b"HTTP/1.1 401 Unauthorized\r\ndate: Tue, 15 Nov 1994 08:12:31 GMT\r\ncontent-length: 0\r\n"
+        b"connection: close\r\n\r\n"
+    )
+    await writer.drain()
+    writer.close()
+
+
+async def test_a_store_that_is_away(file: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    url = f"redis://gateway:{SECRETS[2]}@127.0.0.1:{port}"
+    status, found = await doctor(file, config_of(url, {"demo": {"kind": "demo"}}))
+    assert status == 1
+    assert found["store"]["state"] == "bad"
+    assert f"127.0.0.1:{port}" in found["store"]["said"]
+
+
+async def test_a_store_that_evicts_and_forbids(file: Path) -> None:
+    with ValkeyServer("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru", tcp=True) as server:
+        server.run("ACL", "SETUSER", "limited", "on", f">{SECRETS[2]}", "~*", "+@all", "-xadd", "-zadd")
+        port = server.url.rsplit(":", 1)[1].split("/")[0]
+        url = f"redis://limited:{SECRETS[2]}@127.0.0.1:{port}"
+        status, found = await doctor(file, config_of(url, {"demo": {"kind": "demo"}}))
+        server.run("ACL", "SETUSER", "limited", "+@all", "-info")
+        _, blind = await doctor(file, config_of(url, {"demo": {"kind": "demo"}}))
+    assert status == 1
+    assert found["store eviction"]["state"] == "bad"
+    refused = found["store permissions"]["said"]
+    assert "XADD" in refused
+    assert "ZADD" in refused
+    assert "HSET" not in refused
+    assert blind["store server"]["state"] == "warn"
+    assert blind["store permissions"]["state"] == "ok"
