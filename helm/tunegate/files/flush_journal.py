@@ -1,0 +1,46 @@
+"""preStop: wait until the store has every settlement that this pod holds in its journal.
+
+    python3 -I flush_journal.py SECONDS [PORT]
+
+The journal's volume may go with the pod. Exits with 0 when nothing is pending, with 1 when SECONDS are over
+or the control plane does not tell; the drain follows in any case.
+"""
+
+import http.client
+import os
+import re
+import sys
+import time
+
+PENDING = re.compile(rb"^tunegate_journal_pending (\S+)$", re.MULTILINE)
+
+
+def pending(port: int) -> float | None:
+    """How many settlements are on disk only; None where the control plane does not tell."""
+    key = os.environ.get("TUNEGATE_ADMIN_KEY", "").strip()
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    connection = http.client.HTTPConnection("localhost", port, timeout=2)
+    try:
+        connection.request("GET", "/metrics", headers=headers)
+        answer = connection.getresponse()
+        text = answer.read()
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    found = PENDING.search(text) if answer.status == http.client.OK else None
+    return float(found[1]) if found else None
+
+
+def flushed(within_s: float, port: int) -> bool:
+    """Look each half second until nothing is pending."""
+    deadline = time.monotonic() + within_s
+    while pending(port) != 0:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(min(0.5, within_s))
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(0 if flushed(float(sys.argv[1]), int(sys.argv[2]) if sys.argv[2:] else 8081) else 1)
