@@ -1,5 +1,6 @@
 """The container image, built for real from the Dockerfile and started as a cluster would: locked down."""
 
+import base64
 import json
 import re
 import subprocess
@@ -8,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from tests.slow.chart.rendering import CI, Rendered, render
 from tests.slow.image.container import ROOT, USER, Images, Runtime, missing
 
 pytestmark = pytest.mark.timeout(900)  # the fixtures make a base image and build on it
@@ -157,3 +160,31 @@ def test_a_mistake_in_the_configuration_ends_it_with_words(runtime: Runtime, tmp
     with runtime.start(runtime.new_volume(), files={"/etc/tunegate/gateway.yaml": wrong}) as container:
         said = container.wait_for("/etc/tunegate/gateway.yaml:1: ")
     assert 'did you mean "port"' in said
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Rendered:
+    """The chart as Helm renders it for one gateway with a store of its own."""
+    return render({"embedded": yaml.safe_load((CI / "embedded.yaml").read_text())})["embedded"]
+
+
+def test_the_chart_runs_the_image(
+    images: Images, runtime: Runtime, embedded: Rendered, tmp_path: Path
+) -> None:
+    container = embedded.gateway["spec"]["template"]["spec"]["containers"][0]
+    folder = tmp_path / "config"
+    folder.mkdir()
+    for name, text in embedded.one("ConfigMap")["data"].items():
+        (folder / name).write_text(text)
+    env = {name: base64.b64decode(text).decode() for name, text in embedded.one("Secret")["data"].items()}
+    args = [*images.config(TAG)["Entrypoint"], *container["args"]]
+    with runtime.start(runtime.new_volume(), args=args, files={"/etc/tunegate": folder}, env=env) as running:
+        running.wait_for("ready ", READY_WITHIN_S)
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            path = container[probe]["httpGet"]["path"]
+            assert running.exec("python3", "-I", "-c", GET, "8080", path).stdout.startswith("200 "), probe
+        started = time.monotonic()
+        done = running.exec(*container["lifecycle"]["preStop"]["exec"]["command"])
+        assert (done.returncode, done.stderr) == (0, "")
+        assert time.monotonic() - started < 5, "nothing is pending: nothing to wait for"
+        assert running.stop() == 0

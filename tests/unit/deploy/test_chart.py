@@ -1,4 +1,4 @@
-"""The chart's own files agree with each other and with the gateway; tests/slow has what Helm makes of them."""
+"""The chart's own files agree with each other and the gateway; tests/slow has what Helm makes of them."""
 
 from __future__ import annotations
 
