@@ -108,7 +108,7 @@ redis://:${VALKEY_PASSWORD}@{{ include "tunegate.fullname" . }}-valkey:6379/0
 {{/* The blocks that a reload does not take: their change restarts the pods, that of others does not. */}}
 {{- define "tunegate.staticConfig" -}}
 {{- $config := include "tunegate.config" . | fromYaml -}}
-{{- pick $config "server" "admin" "store" | toJson -}}
+{{- pick $config "server" "admin" "store" "telemetry" | toJson -}}
 {{- end -}}
 
 {{/* preStop, then the drain, then 20 s for the rest, as docs/operations.md asks. */}}

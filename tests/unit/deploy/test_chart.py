@@ -14,6 +14,7 @@ import yaml
 from jsonschema import Draft7Validator
 
 from gateway.config.models import Settings
+from gateway.config.static import StaticSettings
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "helm" / "tunegate"
@@ -76,6 +77,19 @@ def test_the_schema_and_the_values_know_the_same_names() -> None:
 
 def test_the_schema_knows_the_blocks_of_the_configuration() -> None:
     assert set(SCHEMA["properties"]["config"]["properties"]) == set(Settings.model_fields)
+
+
+def test_pods_restart_for_what_a_reload_does_not_take() -> None:
+    helpers = (CHART / "templates" / "_helpers.tpl").read_text("utf-8")
+    (picked,) = re.findall(r"pick \$config ([^|]+) \| toJson", helpers)
+    static = set(StaticSettings.model_fields)
+    assert set(picked.replace('"', "").split()) == static
+    readme = " ".join((CHART / "README.md").read_text("utf-8").split())
+    page = " ".join((ROOT / "docs" / "kubernetes.md").read_text("utf-8").split())
+    (blocks,) = re.findall(r"a change of its blocks (.+?), or of `secret", readme)
+    assert set(re.findall(r"`(\w+)`", blocks)) == static
+    (blocks,) = re.findall(r"without a restart, unless (.+?) or `secret", page)
+    assert set(re.findall(r"`(\w+)`", blocks)) == static
 
 
 def test_the_readme_has_every_value_and_its_default() -> None:
