@@ -58,6 +58,7 @@ from gateway.telemetry.metrics import (
     WORKER_STARTS,
     WORKERS,
 )
+from gateway.tracing import make_tracing
 from gateway.upstream.http1.transport import Http1Transport
 from gateway.upstream.port import Transport
 from gateway.upstream.via_httpx import HttpxTransport
@@ -135,15 +136,17 @@ class Worker:
         gate = Gate(loop, server.max_in_flight, server.max_queue, server.queue_timeout_s)
         self.service = CallService(self.snapshots, self.health, attempts, desk, gate, time.monotonic)
         self.ids = RequestIds()
+        self._tracing = make_tracing(settings.telemetry, self.snapshots)
         self.application = DataPlane(
             self.service,
             self._keyring,
             self.snapshots,
             KeyStatus(accounts, self.snapshots),
             self.readiness,
-            RequestObserver(self.counters, access_log, self.snapshots),
+            RequestObserver(self.counters, access_log, self.snapshots, self._tracing),
             self.ids,
             time.monotonic,
+            self._tracing,
         )
 
     @property
@@ -176,6 +179,8 @@ class Worker:
         for transport in self._transports.values():
             await transport.aclose()
         await self._store.aclose()
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)
         self._access_log.close()
 
     def swap(self, state: State) -> None:

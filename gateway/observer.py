@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Protocol
 
 from gateway.domain.facts import Facts
 from gateway.snapshot import Snapshots
@@ -24,6 +25,13 @@ from gateway.telemetry.metrics import (
 )
 
 
+class Spans(Protocol):
+    """Makes spans of requests, later and elsewhere."""
+
+    def ended(self, facts: Facts, now: float) -> None:
+        """A request is over; `facts` do not change any more."""
+
+
 class RequestObserver:
     """Counts and logs requests.
 
@@ -31,12 +39,16 @@ class RequestObserver:
         counters: of this process.
         access_log: gets one line a request.
         snapshots: tell which names are configured, since only those become labels.
+        spans: told of every request, where spans are made.
     """
 
-    def __init__(self, counters: Counters, access_log: AccessLog, snapshots: Snapshots) -> None:
+    def __init__(
+        self, counters: Counters, access_log: AccessLog, snapshots: Snapshots, spans: Spans | None = None
+    ) -> None:
         self._counters = counters
         self._access_log = access_log
         self._snapshots = snapshots
+        self._spans = spans
 
     def begun(self) -> None:
         """A request begins."""
@@ -48,6 +60,8 @@ class RequestObserver:
         if facts.route != "health":
             self._count(facts, now)
         self._access_log.write(_access_line(facts, now))
+        if self._spans is not None:
+            self._spans.ended(facts, now)
 
     def _count(self, facts: Facts, now: float) -> None:
         counters = self._counters
@@ -95,6 +109,7 @@ def _access_line(facts: Facts, now: float) -> AccessLine:
         request_id=facts.request_id,
         client_request_id=facts.client_request_id,
         key=facts.key_id,
+        trace_id=facts.trace.trace_id if facts.trace else None,
         method=facts.method,
         path=facts.path[:200] if facts.route != "other" else _without_keys(facts.path[:200]),
         route=facts.route,

@@ -70,9 +70,11 @@ class Attempting:
             )
         facts.attempts += 1
         facts.tried.append(tried)
+        if facts.trace is not None:
+            tried.trace, tried.began_at = facts.trace.child(), began
         self._health.began(upstream, credential, model, began)
         try:
-            response = await client.post(call.route.path, body, credential, timeouts)
+            response = await client.post(call.route.path, body, credential, timeouts, tried.trace)
             answer = await self._answer(call, response, began + timeouts.first_token_s, deadline, snapshot)
         except AttemptFailed as failure:
             tried.outcome = failure.failure.value
@@ -88,6 +90,8 @@ class Attempting:
             self._counters.inc(ATTEMPTS, (upstream, tried.outcome))
             if tried.outcome is not COMMITTED:
                 self._health.ended(upstream)
+                if tried.trace is not None:
+                    tried.ended_at = self._clock()
 
     def drop(self, served: Served) -> None:
         """Nobody wants this one any more."""

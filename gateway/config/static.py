@@ -1,4 +1,4 @@
-"""Settings that need a restart: listeners, processes and the store."""
+"""Settings that need a restart: listeners, processes, the store, and where telemetry goes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationInfo
 
 from gateway.config.fields import Amount, Count, Flag, Grace, Model, Port, Seconds, Whole
+from gateway.config.telemetry import TelemetrySettings
 from gateway.config.urls import is_store_url
 
 
@@ -164,3 +165,6 @@ class StaticSettings(Model):
     server: ServerSettings = Field(default_factory=ServerSettings, description="The data plane.")
     admin: AdminSettings = Field(default_factory=AdminSettings, description="The control plane.")
     store: StoreSettings = Field(default_factory=StoreSettings, description="The store.")
+    telemetry: TelemetrySettings = Field(
+        default_factory=TelemetrySettings, description="Traces and metrics over OTLP."
+    )

@@ -158,6 +158,11 @@ class UpstreamSettings(Model):
         description="false refuses private and loopback addresses at connect time; true, as model servers "
         "commonly live there. Link-local and metadata addresses are refused always.",
     )
+    trace_context: Flag = Field(
+        default=False,
+        description="Pass the W3C trace context (`traceparent`, `tracestate`) on to it; off, as a caller's "
+        "trace is nobody else's business.",
+    )
     quirks: Mapping[str, Any] = Field(
         default_factory=dict, description="Differences of a compatible endpoint."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gateway.domain.trace import TraceContext
 from gateway.domain.usage import Usage
 
 
@@ -12,12 +13,17 @@ class Tried:
     """One attempt.
 
     `outcome` is "committed", a class of failure, or why it was given up: "client_left" until something else
-    is known, "hedged" where another attempt was faster.
+    is known, "hedged" where another attempt was faster. `trace` is what the upstream is told of it;
+    `began_at` and `ended_at` (None for the one that serves on) are readings of a monotonic clock. All three
+    are kept for traced calls only.
     """
 
     upstream: str
     model: str
     outcome: str = "client_left"
+    trace: TraceContext | None = None
+    began_at: float = 0.0
+    ended_at: float | None = None
 
 
 @dataclass(slots=True)
@@ -36,6 +42,7 @@ class Facts:
         service_tier: the one that the upstream says it used.
         rate_limits: headers that tell what is left of the key's limits.
         tried: each attempt, in the order they began.
+        trace: the trace that the request is part of, if any.
         error_type: from the closed list of `telemetry/metrics.py`; None while all is well.
     """
 
@@ -67,6 +74,7 @@ class Facts:
     cost_nanousd: int | None = None
     rate_limits: tuple[tuple[bytes, bytes], ...] = ()
     tried: list[Tried] = field(default_factory=list)
+    trace: TraceContext | None = None
 
     @property
     def is_fallback(self) -> bool:

@@ -20,6 +20,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.facts import Facts
 from gateway.domain.principal import Principal
+from gateway.domain.trace import TraceContext, parse_trace
 from gateway.edge.caller import Caller
 from gateway.edge.exchange import Exchange
 from gateway.edge.headers import reply_headers
@@ -55,6 +56,13 @@ class Observer(Protocol):
         """It is over, whatever came of it; `now` is a reading of the clock."""
 
 
+class Tracing(Protocol):
+    """Makes traces of requests."""
+
+    def begin(self, parent: bytes | None, state: bytes | None) -> TraceContext:
+        """The trace of a request; the arguments are its `traceparent` and `tracestate`."""
+
+
 class DataPlane:
     """The ASGI application of a worker. `edge.protocol` under it gives each scope its exchange."""
 
@@ -68,6 +76,7 @@ class DataPlane:
         observer: Observer,
         ids: RequestIds,
         clock: Callable[[], float],
+        tracing: Tracing | None = None,
     ) -> None:
         self._service = service
         self._keyring = keyring
@@ -77,6 +86,7 @@ class DataPlane:
         self._observer = observer
         self._ids = ids
         self._clock = clock
+        self._tracing = tracing
         self.in_flight = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002  # ASGI's signature
@@ -108,6 +118,11 @@ class DataPlane:
         headers = exchange.request_headers
         client_id = headers.get(b"x-request-id") or headers.get(b"x-client-request-id")
         facts.client_request_id = client_id.decode("latin-1")[:200] if client_id else None
+        parent = headers.get(b"traceparent")
+        if self._tracing is not None:
+            facts.trace = self._tracing.begin(parent, headers.get(b"tracestate"))
+        elif parent is not None:
+            facts.trace = parse_trace(parent, headers.get(b"tracestate"))
         principal = await self._keyring.authenticate(headers.get(b"authorization"))
         facts.key_id = principal.key_id
         route = match(facts.method, facts.path)

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gateway.config.upstream import UpstreamSettings
+from gateway.domain.trace import TraceContext
 from gateway.upstream.port import Origin, Timeouts, Transport, UpstreamRequest, UpstreamResponse
 
 _JSON_HEADERS = (
@@ -19,13 +20,13 @@ _JSON_HEADERS = (
 
 @dataclass(frozen=True, slots=True)
 class UpstreamClient:
-    """Calls one upstream. Nothing of the caller's own headers goes along.
+    """Calls one upstream. Of the caller's own headers none goes along, but the trace where that is asked for.
 
     Args:
         header_sets: complete headers, one set a credential.
         stream_usage: it accepts `stream_options.include_usage`.
         max_concurrency: calls in flight that one process may have there.
-        header_sets: complete headers, one set a credential.
+        trace_context: it is told of the trace that a call is part of.
     """
 
     name: str
@@ -36,22 +37,33 @@ class UpstreamClient:
     stream_usage: bool
     max_concurrency: int
     transport: Transport
+    trace_context: bool = False
 
     def timeouts_for(self, overrides: Mapping[str, float] | None) -> Timeouts:
         """Its timeouts with those of an alias on top."""
         return replace(self.timeouts, **overrides) if overrides else self.timeouts
 
-    async def post(self, path: str, body: bytes, credential: int, timeouts: Timeouts) -> UpstreamResponse:
+    async def post(
+        self,
+        path: str,
+        body: bytes,
+        credential: int,
+        timeouts: Timeouts,
+        trace: TraceContext | None = None,
+    ) -> UpstreamResponse:
         """Send a JSON body below the upstream's base URL and wait for the answer's head.
 
         Raises:
             AttemptFailed: `connect`, `timeout` or `bad_response`.
         """
+        headers = self.header_sets[credential]
+        if trace is not None and self.trace_context:
+            headers += trace.headers()
         request = UpstreamRequest(
             origin=self.origin,
             method="POST",
             target=self.path_prefix + path,
-            headers=self.header_sets[credential],
+            headers=headers,
             body=body,
             timeouts=timeouts,
         )
@@ -84,6 +96,7 @@ def make_client(
         stream_usage=settings.stream_usage,
         max_concurrency=settings.max_concurrency,
         transport=transports[settings.transport],
+        trace_context=settings.trace_context,
     )
 
 

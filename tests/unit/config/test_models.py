@@ -22,6 +22,7 @@ admin:  {host: 127.0.0.1, port: 8081, metrics_auth: false}
 reload: {watch: true}
 store: {url: embedded, data_dir: data, durability: always, timeout_ms: 100, settle_timeout_ms: 250,
         wait_replicas: 0, cache_url: null}
+telemetry: {otlp_url: null, otlp_headers: {}, service_name: tunegate, sample_ratio: 1.0, interval_s: 5}
 ledger: {retention_days: 90}
 upstreams:
   relay:
@@ -39,6 +40,7 @@ upstreams:
     price_multiplier: 1.0
     transport: http1
     allow_private: true
+    trace_context: false
     quirks: {}
     headers: {}
     shutdown_dates: {}
@@ -100,7 +102,7 @@ def test_settings_know_what_a_reload_changes() -> None:
     assert old.dynamic == new.dynamic
     assert not isinstance(old.static, Settings)
     assert old.static.server == old.server
-    assert set(type(old.static).model_fields) == {"server", "admin", "store"}
+    assert set(type(old.static).model_fields) == {"server", "admin", "store", "telemetry"}
 
 
 def test_settings_are_equal_where_files_say_the_same() -> None:
