@@ -15,20 +15,27 @@ import time
 PENDING = re.compile(rb"^tunegate_journal_pending (\S+)$", re.MULTILINE)
 
 
-def pending(port: int) -> float | None:
-    """How many settlements are on disk only; None where the control plane does not tell."""
+def metrics(port: int) -> bytes:
+    """The text of the control plane's metrics; empty where it does not tell."""
     key = os.environ.get("TUNEGATE_ADMIN_KEY", "").strip()
     headers = {"authorization": f"Bearer {key}"} if key else {}
-    connection = http.client.HTTPConnection("localhost", port, timeout=2)
-    try:
-        connection.request("GET", "/metrics", headers=headers)
-        answer = connection.getresponse()
-        text = answer.read()
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
-    found = PENDING.search(text) if answer.status == http.client.OK else None
+    for host in ("127.0.0.1", "::1"):  # not every container can resolve localhost
+        connection = http.client.HTTPConnection(host, port, timeout=2)
+        try:
+            connection.request("GET", "/metrics", headers=headers)
+            answer = connection.getresponse()
+            text = answer.read()
+        except (OSError, http.client.HTTPException):
+            continue
+        finally:
+            connection.close()
+        return text if answer.status == http.client.OK else b""
+    return b""
+
+
+def pending(port: int) -> float | None:
+    """How many settlements are on disk only; None where that is not known."""
+    found = PENDING.search(metrics(port))
     return float(found[1]) if found else None
 
 

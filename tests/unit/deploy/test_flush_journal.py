@@ -93,7 +93,14 @@ def test_it_gives_up_in_time(flush: Callable[..., bool], play: Answer | Exceptio
 
 
 def test_a_control_process_that_comes_back_is_asked_again(flush: Callable[..., bool]) -> None:
-    assert flush(ConnectionRefusedError(), metrics("0.0"))
+    away = ConnectionRefusedError()
+    assert flush(away, away, metrics("0.0"))
+
+
+def test_it_looks_at_both_loopback_addresses(flush: Callable[..., bool]) -> None:
+    clock = Clock()
+    assert flush(ConnectionRefusedError(), metrics("0.0"), clock=clock)
+    assert clock.now == 0
 
 
 def test_it_knows_the_admin_key(flush: Callable[..., bool], monkeypatch: pytest.MonkeyPatch) -> None:
