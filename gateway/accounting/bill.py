@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from gateway.domain.call import Call
 from gateway.domain.facts import Facts, Tried
@@ -15,8 +16,7 @@ from gateway.pricing.book import PriceBook
 from gateway.pricing.cost import cost
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
+class Spent(msgspec.Struct, frozen=True):
     """What a call used, and how that is known."""
 
     usage: Usage | None
@@ -44,7 +44,7 @@ async def spent_on(call: Call, model: str, usage: Usage | None, text: str | None
     if usage is None:
         return Spent(counted, "estimated", "tokenizer")
     completion = max(usage.completion_tokens, counted.completion_tokens)
-    return Spent(replace(usage, completion_tokens=completion), "estimated", "tokenizer")
+    return Spent(msgspec.structs.replace(usage, completion_tokens=completion), "estimated", "tokenizer")
 
 
 def _count(call: Call, model: str, text: str) -> Usage:
@@ -104,7 +104,7 @@ def _attempts(facts: Facts, spent: Spent, prices: PriceBook) -> tuple[AttemptRec
     if usage is None:
         return tuple(_record(tried, "released", None, facts, prices) for tried in facts.tried)
     serving = _serving(facts.tried)
-    prompt = replace(usage, completion_tokens=0, reasoning_tokens=0)
+    prompt = msgspec.structs.replace(usage, completion_tokens=0, reasoning_tokens=0)
     return tuple(
         _record(tried, spent.state, usage, facts, prices)
         if tried is serving

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import msgspec
 
 from gateway.accounting.quote import longest_answer, most_expensive, payable
 from gateway.domain.call import Call
@@ -15,8 +15,7 @@ from gateway.metering.record import Basis
 from gateway.snapshot import Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(msgspec.Struct, frozen=True):
     """Everything that an admission and a settlement rest on.
 
     Args:
@@ -45,7 +44,7 @@ class Case:
     def asked_by(self, principal: Principal) -> Case:
         """The same call, by its key as the store has it now."""
         usable = payable(self.call, self.target, self.snapshot.prices) if principal.pays else self.target
-        return replace(self, principal=principal, target=usable)
+        return msgspec.structs.replace(self, principal=principal, target=usable)
 
     def most_nanousd(self, prompt_tokens: int) -> int | None:
         """The most that it may cost, both attempts of a hedged call; None for a key that does not pay."""

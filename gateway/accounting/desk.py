@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import msgspec
@@ -35,6 +34,33 @@ class Reloader(Protocol):
 
     async def reload(self, key_id: str) -> Principal:
         """The principal as the store has it now. Raises `BadKey`, `StoreUnavailable`."""
+
+
+class Holding:
+    """The block in which a call runs. A class, since a generator would cost each call a few microseconds."""
+
+    __slots__ = ("_admitting", "_facts", "_hold", "_name_of")
+
+    def __init__(
+        self, admitting: Awaitable[Hold], facts: Facts, name_of: Callable[[GatewayError], str]
+    ) -> None:
+        self._admitting = admitting
+        self._facts = facts
+        self._name_of = name_of
+
+    async def __aenter__(self) -> Hold:
+        self._hold = await self._admitting
+        return self._hold
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        facts = self._facts
+        if isinstance(error, GatewayError):
+            facts.error_type = self._name_of(error)
+        elif isinstance(error, asyncio.CancelledError):
+            facts.error_type = facts.error_type or "client_left"  # whoever else gave it up has said why
+        if not self._hold.is_settled:
+            # Shielded: a call is cancelled when its client leaves, and is settled all the same.
+            await asyncio.shield(self._hold.settle_unserved())
 
 
 class AccountDesk:
@@ -76,32 +102,19 @@ class AccountDesk:
         self._on_rejected = on_rejected
         self._wall_clock = wall_clock
 
-    @asynccontextmanager
-    async def hold(
+    def hold(
         self, call: Call, target: Target, principal: Principal, snapshot: Snapshot, facts: Facts
-    ) -> AsyncIterator[Hold]:
-        """Admit a call for as long as the block runs; every exit settles it.
+    ) -> Holding:
+        """Admit a call for as long as the block of `async with` runs; every exit settles it.
 
-        Raises:
+        Entering raises:
             InvalidRequest: a number that the official API refuses too.
             RateLimited, BudgetSpent: a bound of the key.
             PriceUnknown: the key pays, and nothing that may serve has a known price.
             StoreUnavailable: the store is away and the policy says closed.
             BadKey: the key is gone.
         """
-        hold = await self._admit(Case.of(call, target, principal, snapshot, facts))
-        try:
-            yield hold
-        except GatewayError as error:
-            facts.error_type = self._name_of(error)
-            raise
-        except asyncio.CancelledError:
-            facts.error_type = facts.error_type or "client_left"  # whoever else gave it up has said why
-            raise
-        finally:
-            if not hold.is_settled:
-                # Shielded: a call is cancelled when its client leaves, and is settled all the same.
-                await asyncio.shield(hold.settle_unserved())
+        return Holding(self._admit(Case.of(call, target, principal, snapshot, facts)), facts, self._name_of)
 
     async def settle(self, settlement: Settlement) -> None:
         """Keep a settlement, in the store or on disk; bounded in time, never raises."""

@@ -93,7 +93,7 @@ def _as_sent(call: Call, target: Target, candidate: Candidate) -> Call:
     """The call as its candidate will see it: the operator's fields count like the caller's own."""
     if not target.defaults and candidate.rewrite is None:
         return call
-    return replace(call, fields=fields_for(call, target, candidate))
+    return msgspec.structs.replace(call, fields=fields_for(call, target, candidate))
 
 
 def _most_added(call: Call, target: Target, candidate: Candidate) -> int:

@@ -6,7 +6,8 @@ import asyncio
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from gateway.attempts.attempt import Attempting
 from gateway.attempts.budget import RetryBudget
@@ -26,8 +27,7 @@ HEDGED = "hedged"
 """The outcome of an attempt that another one of the same call has overtaken."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """One call on its way through its plan."""
 
     call: Call

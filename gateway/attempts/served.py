@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from gateway.domain.plan import Candidate, Target
 from gateway.relay.pump import Pump
 from gateway.relay.reply import Reply
@@ -27,8 +29,7 @@ class Served:
     is_broken: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(msgspec.Struct, frozen=True):
     """An admitted call: what may serve it, and the cap on output tokens where its caller names none."""
 
     target: Target

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
 from msgspec import Raw
 
 
@@ -25,8 +26,7 @@ COMPLETIONS = CallRoute("completions", "/completions")
 EMBEDDINGS = CallRoute("embeddings", "/embeddings")
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A parsed body. Fields the gateway does not know stay as the bytes they came as.
 
     Args:

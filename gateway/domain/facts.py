@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from gateway.domain.trace import TraceContext
 from gateway.domain.usage import Usage
 
 
-@dataclass(slots=True)
-class Tried:
+class Tried(msgspec.Struct):
     """One attempt.
 
     `outcome` is "committed", a class of failure, or why it was given up: "client_left" until something else
@@ -26,8 +25,7 @@ class Tried:
     ended_at: float | None = None
 
 
-@dataclass(slots=True)
-class Facts:
+class Facts(msgspec.Struct):
     """One request's facts. Times are readings of a monotonic clock, in seconds.
 
     Args:
@@ -73,7 +71,7 @@ class Facts:
     service_tier: str | None = None
     cost_nanousd: int | None = None
     rate_limits: tuple[tuple[bytes, bytes], ...] = ()
-    tried: list[Tried] = field(default_factory=list)
+    tried: list[Tried] = []
     trace: TraceContext | None = None
 
     @property

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
 from msgspec import Raw
 
 from gateway.domain.errors import FailureClass
@@ -80,8 +81,7 @@ class LeftOut:
     rests_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """A candidate that will be tried, with its credentials in the order they are used.
 
     `not_before` is a reading of the planner's clock: until then it cools down, and others go first.
@@ -92,8 +92,7 @@ class Attempt:
     not_before: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """Ordered attempts, the candidates left out, and why the first target will not serve, if it will not.
 
     `first_skipped` is a class of failure where the first target is only put behind others: it was rate

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Tokens. `cached` and `cache_write` are parts of `prompt`, `reasoning` is a part of `completion`.
 
     Audio is a part of either; an upstream that says nothing of it used none.

@@ -7,7 +7,6 @@ by a bound that the call cannot exceed.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import msgspec
 from msgspec import Raw
@@ -32,8 +31,7 @@ _NUMBER = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _items = msgspec.json.Decoder(list[Raw]).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+class Size(msgspec.Struct, frozen=True):
     """What the body of a call says of its size.
 
     Args:
@@ -116,8 +114,8 @@ def size_of(call: Call) -> Size:
 
 def _whole(fields: dict[str, Raw], name: str, least: int) -> int | None:
     """A whole number, `UNLIMITED` at most; None where absent or null. As in JSON Schema, `5.0` is whole."""
-    raw = bytes(fields.get(name, _NULL))
-    if raw == b"null":
+    given = fields.get(name)
+    if given is None or (raw := bytes(given)) == b"null":
         return None
     if _WHOLE.fullmatch(raw) and len(raw) < len(str(UNLIMITED)):
         value = float(int(raw))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from gateway.domain.errors import AttemptFailed, FailureClass, StreamBroken
 from gateway.domain.usage import Usage
@@ -42,16 +43,14 @@ class Drain(Protocol):
         """Send bytes; never blocks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """Seconds: how long the upstream may be silent, and until a keep-alive comment leaves."""
 
     idle_s: float
     keepalive_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """How a stream ended. `error` is None where the answer is complete.
 
     `client_left` says that nobody is there to read what is still to be said; `last_byte_at` is a reading of

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+
+import msgspec
 
 from gateway.domain.errors import AttemptFailed, FailureClass, Hint
 from gateway.domain.plan import Attempt, Candidate, Plan
@@ -35,8 +36,7 @@ _AGAIN = frozenset(
 _NEXT_CREDENTIAL = frozenset({FailureClass.CREDENTIAL, FailureClass.RATE_LIMITED})
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """The next attempt: of which target, with which credential, how long to wait before it.
 
     `is_retry` asks a target that failed, for which the process has a budget.
@@ -48,8 +48,7 @@ class Step:
     is_retry: bool = False
 
 
-@dataclass(slots=True)
-class _Target:
+class _Target(msgspec.Struct):
     """How a target fared."""
 
     attempt: Attempt
@@ -59,7 +58,7 @@ class _Target:
     loading_since: float | None = None
     last: FailureClass | None = None
     is_over: bool = False
-    refused: set[int] = field(default_factory=set)
+    refused: set[int] = set()
 
 
 class Course:

@@ -36,6 +36,7 @@ SILENT_TIMEOUTS = 3  # a connection silent for that many timeouts is given up
 READONLY_S = 1.0  # a younger connection is kept: looking again would find the same replica
 LATE_S = 0.02  # a timer this late tells that the loop was busy, not the store
 TIMER_STEP_S = 0.002  # loops count timers in milliseconds; a shorter one would spin
+HOLD_S = 0.002  # the longest that a call is kept back for the replies of the write before it
 
 
 class NotSent(StoreAway):
@@ -74,6 +75,8 @@ class Lane:
         self._queue: list[Waiter] = []
         self._packed: list[bytes] = []
         self._is_flush_due = False
+        self._sent_at = -math.inf
+        self._hold: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._wake_at = math.inf
         self._was_excused = False
@@ -134,8 +137,9 @@ class Lane:
         if wire is not None:
             wire.close(str(self._away()))
             await wire.gone.wait()
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._hold):
+            if timer is not None:
+                timer.cancel()
         self._drop_queue()
 
     def check(self) -> None:
@@ -164,8 +168,11 @@ class Lane:
     # What the wire tells.
 
     def answered(self) -> None:
-        """A call has its reply: failures are no longer in a row."""
+        """A call has its reply: failures are no longer in a row, and what was kept may leave."""
         self._failures = 0
+        if self._queue and not self._is_flush_due:
+            self._is_flush_due = True
+            self._loop.call_soon(self._flush)  # behind those whom the replies have woken
 
     def refused(self, error: StoreReplyError) -> None:
         """The server is still loading its data, or no longer a primary."""
@@ -185,10 +192,27 @@ class Lane:
     # Sending and giving up.
 
     def _flush(self) -> None:
+        """Write what is queued, or keep it for a moment while the replies of the last write are on their way.
+
+        So calls join in one write as long as the server takes for the one before: under load a few writes
+        carry everything, and a lane that is at rest waits for nothing.
+        """
         self._is_flush_due = False
-        if self._wire is not None and self._queue:
-            self._wire.send(self._packed, self._queue)
-            self._queue, self._packed = [], []
+        if self._wire is None or not self._queue:
+            return
+        now = self._clock()
+        if self._wire.waiters and now < self._sent_at + HOLD_S:
+            if self._hold is None:
+                self._hold = self._loop.call_later(HOLD_S, self._end_hold)
+            return
+        self._sent_at = now
+        self._wire.send(self._packed, self._queue)
+        self._queue, self._packed = [], []
+
+    def _end_hold(self) -> None:
+        self._hold = None
+        self._sent_at = -math.inf
+        self._flush()
 
     def _wake(self, at: float) -> None:
         if self._timer is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,7 @@ class Timeouts:
     total_s: float = 900.0
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
+class UpstreamRequest(msgspec.Struct, frozen=True):
     """One HTTP request, ready to go.
 
     `target` is the path with its query; `headers` are complete but for Host, Content-Length and Connection,
@@ -58,7 +59,7 @@ class UpstreamRequest:
     target: str
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes = b""
-    timeouts: Timeouts = field(default_factory=Timeouts)
+    timeouts: Timeouts = msgspec.field(default_factory=Timeouts)
 
 
 class Sink(Protocol):

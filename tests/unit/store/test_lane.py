@@ -86,6 +86,41 @@ async def test_calls_of_one_tick_leave_together(lane, address):
     assert [future.result() for future in futures] == [0, 1, 2]
 
 
+async def test_calls_wait_a_moment_for_the_replies_of_the_write_before_and_leave_together(lane, address):
+    await lane.open()
+    (transport,) = address.transports
+    first = lane.send(pack(("ECHO", 0)))
+    await asyncio.sleep(0)
+    later = []
+    for number in (1, 2):
+        later.append(lane.send(pack(("ECHO", number))))
+        await asyncio.sleep(0)
+    assert transport.heard == [[b"ECHO", b"0"]]
+
+    async def follow() -> None:
+        await first
+        later.append(lane.send(pack(("ECHO", 3))))
+
+    following = asyncio.create_task(follow())
+    await asyncio.sleep(0)
+    transport.says(b":0\r\n")
+    await asyncio.sleep(0)
+    assert len(transport.writes) == 1  # `heard` took the first
+    assert transport.heard == [[b"ECHO", b"1"], [b"ECHO", b"2"], [b"ECHO", b"3"]]
+    transport.says(b":1\r\n:2\r\n:3\r\n")
+    await following
+    assert [future.result() for future in later] == [1, 2, 3]
+
+
+async def test_but_not_for_long(lane, address):
+    await lane.open()
+    (transport,) = address.transports
+    lane.send(PING)
+    await asyncio.sleep(0)
+    lane.send(PING)
+    await until(lambda: len(transport.writes) == 2, "the second write")
+
+
 async def test_four_failures_and_an_answer_and_four_failures_are_not_in_a_row(lane, address):
     await lane.open()
     (transport,) = address.transports
