@@ -89,7 +89,10 @@ def size_of(call: Call) -> Size:
         InvalidRequest: a number that the official API refuses too: below its minimum, or not whole.
     """
     fields = call.fields
-    caps = [_whole(fields, name, _LEAST_CAP[call.route]) for name in _CAPS[call.route]]
+    cap = None
+    for name in _CAPS[call.route]:
+        if name in fields and (given := _whole(fields, name, _LEAST_CAP[call.route])) is not None:
+            cap = given if cap is None else max(cap, given)
     answers = 0
     if call.route is not EMBEDDINGS:
         answers = _whole(fields, "n", 1) or 1
@@ -108,7 +111,7 @@ def size_of(call: Call) -> Size:
         media_bytes=media_bytes,
         media=media,
         answers=answers,
-        cap=max((cap for cap in caps if cap is not None), default=None),
+        cap=cap,
     )
 
 

@@ -52,13 +52,13 @@ class _Target(msgspec.Struct):
     """How a target fared."""
 
     attempt: Attempt
-    credentials: list[int]
+    credentials: tuple[int, ...]
     tries: int = 0
     not_before: float = 0.0
     loading_since: float | None = None
     last: FailureClass | None = None
     is_over: bool = False
-    refused: set[int] = set()
+    refused: tuple[int, ...] = ()
 
 
 class Course:
@@ -75,8 +75,7 @@ class Course:
     ) -> None:
         self.failures: list[AttemptFailed] = []
         self._targets = [
-            _Target(attempt, list(attempt.credentials), not_before=attempt.not_before)
-            for attempt in plan.attempts
+            _Target(attempt, attempt.credentials, 0, attempt.not_before) for attempt in plan.attempts
         ]
         self._fallback_on = fallback_on
         self._patience_s = patience_s
@@ -134,13 +133,13 @@ class Course:
                 self.failures.pop()  # not an attempt that counts: the model is on its way
                 return
         if failure.failure in _NEXT_CREDENTIAL and credential in target.credentials:
-            target.credentials.remove(credential)
+            target.credentials = tuple(n for n in target.credentials if n != credential)
             if failure.failure is FailureClass.CREDENTIAL or failure.hint is Hint.TOO_LARGE:
-                target.refused.add(credential)
+                target.refused += (credential,)
             self._stays = bool(target.credentials)
             target.not_before = now
             if not self._stays:
-                target.credentials = [n for n in target.attempt.credentials if n not in target.refused]
+                target.credentials = tuple(n for n in target.attempt.credentials if n not in target.refused)
                 target.is_over = not target.credentials
                 target.not_before = now + (failure.retry_after_s or 0.0)
         if failure.failure not in _AGAIN:

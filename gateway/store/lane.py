@@ -158,7 +158,7 @@ class Lane:
         deadline = self._clock() + (self._timeout_s if timeout_s is None else timeout_s)
         self._queue.append((future, deadline))
         self._packed.append(packed)
-        if not self._is_flush_due:
+        if not self._is_flush_due and self._hold is None:
             self._is_flush_due = True
             self._loop.call_soon(self._flush)
         if deadline < self._wake_at:
@@ -205,6 +205,9 @@ class Lane:
             if self._hold is None:
                 self._hold = self._loop.call_later(HOLD_S, self._end_hold)
             return
+        if self._hold is not None:
+            self._hold.cancel()
+            self._hold = None
         self._sent_at = now
         self._wire.send(self._packed, self._queue)
         self._queue, self._packed = [], []
