@@ -77,6 +77,8 @@ class Attempting:
             response = await client.post(call.route.path, body, credential, timeouts, tried.trace)
             answer = await self._answer(call, response, began + timeouts.first_token_s, deadline, snapshot)
         except AttemptFailed as failure:
+            if failure.error is not None:
+                failure.error = client.hidden.hide_in(failure.error)
             tried.outcome = failure.failure.value
             raise
         except BaseException:

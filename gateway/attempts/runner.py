@@ -193,7 +193,10 @@ class Attempts:
             facts.upstream, facts.model = candidate.upstream, candidate.model
             facts.shutdown_date = candidate.shutdown_date
             request_id = served.response.header(b"x-request-id")
-            facts.upstream_request_id = request_id.decode("latin-1")[:200] if request_id else None
+            hidden = job.snapshot.clients[candidate.upstream].hidden
+            facts.upstream_request_id = (
+                hidden.hide(request_id.decode("latin-1")[:200]) if request_id else None
+            )
 
 
 def _course(held: Held, plan: Plan, options: CallOptions, snapshot: Snapshot, facts: Facts) -> Course:

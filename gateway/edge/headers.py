@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 from urllib.parse import quote
 
@@ -9,6 +10,7 @@ from gateway.domain.facts import Facts
 from gateway.edge.exchange import Headers
 
 _PASSED_ON = (b"openai-processing-ms", b"openai-version")
+_FIGURES = re.compile(rb"[0-9.-]{1,20}")  # times and dates; an upstream's other texts are not for callers
 _STREAM_EXTRAS = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 
 
@@ -46,7 +48,11 @@ def reply_headers(facts: Facts, content_type: bytes, now: float, answer: Answer 
     headers.append((b"x-tunegate-overhead-ms", b"%.2f" % overhead_ms))
     headers += facts.rate_limits
     if answer is not None:
-        headers += [(name, sent) for name in _PASSED_ON if (sent := answer.header(name)) is not None]
+        headers += [
+            (name, sent)
+            for name in _PASSED_ON
+            if (sent := answer.header(name)) is not None and _FIGURES.fullmatch(sent)
+        ]
     if content_type.startswith(b"text/event-stream"):
         headers += _STREAM_EXTRAS
     return tuple(headers)

@@ -51,8 +51,14 @@ def usage_of(document: Mapping[str, Any]) -> Usage | None:
 
 def service_tier_of(document: Mapping[str, Any]) -> str | None:
     """The tier that the upstream says it used."""
-    tier = document.get("service_tier")
-    return tier if isinstance(tier, str) else None
+    return tier_of(document.get("service_tier"))
+
+
+def tier_of(value: object) -> str | None:
+    """A tier's name, or None: it goes into records and logs, so no other text may pass for one."""
+    if not isinstance(value, str) or len(value) > 16 or not value.replace("_", "").isalpha():
+        return None
+    return value
 
 
 def error_of(document: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -50,7 +50,7 @@ def refusal(answer: Answer, body: bytes, now: float) -> AttemptFailed:
         }
     return AttemptFailed(
         failure,
-        f"the upstream answered {status}" + (f" {code}" if code else ""),
+        f"the upstream answered {status}",
         status=status,
         error=error,
         retry_after_s=_wait(answer, now),

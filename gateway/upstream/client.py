@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from gateway.config.upstream import UpstreamSettings
 from gateway.domain.trace import TraceContext
+from gateway.upstream.hidden import Hidden
 from gateway.upstream.port import Origin, Timeouts, Transport, UpstreamRequest, UpstreamResponse
 
 _JSON_HEADERS = (
@@ -27,6 +28,7 @@ class UpstreamClient:
         stream_usage: it accepts `stream_options.include_usage`.
         max_concurrency: calls in flight that one process may have there.
         trace_context: it is told of the trace that a call is part of.
+        hidden: keeps what is secret of the headers out of what is told of its answers.
     """
 
     name: str
@@ -38,6 +40,7 @@ class UpstreamClient:
     max_concurrency: int
     transport: Transport
     trace_context: bool = False
+    hidden: Hidden = field(default_factory=Hidden)
 
     def timeouts_for(self, overrides: Mapping[str, float] | None) -> Timeouts:
         """Its timeouts with those of an alias on top."""
@@ -97,6 +100,9 @@ def make_client(
         max_concurrency=settings.max_concurrency,
         transport=transports[settings.transport],
         trace_context=settings.trace_context,
+        hidden=Hidden(
+            each.get_secret_value() for each in (*settings.credentials, *settings.headers.values())
+        ),
     )
 
 

@@ -1,0 +1,53 @@
+"""Keeps what we send to an upstream as a secret out of what we tell of its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+WINDOW = 8
+"""So many characters of a secret in a row are hidden; fewer tell nothing."""
+
+_STEP = WINDOW // 2
+_SHOWN = "***"
+
+
+class Hidden:
+    """The secrets of one upstream: its keys and the values of its headers.
+
+    One that is shorter than a window is none: servers that want no key are given words such as `none`.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        secrets = tuple(secret for secret in secrets if len(secret) >= WINDOW)
+        self._windows = _pieces(secrets, WINDOW)
+        # Whatever has a window in common with a secret has one of these at every second aligned place.
+        self._steps = _pieces(secrets, _STEP)
+
+    def hide(self, text: str) -> str:
+        """The text with `***` in place of every piece of a secret. What holds none comes back at once."""
+        if self._is_free(text):
+            return text
+        out: list[str] = []
+        at = 0
+        while at < len(text):
+            if text[at : at + WINDOW] not in self._windows:
+                out.append(text[at])
+                at += 1
+                continue
+            while text[at : at + WINDOW] in self._windows:
+                at += 1
+            at += WINDOW - 1
+            out.append(_SHOWN)
+        return "".join(out)
+
+    def hide_in(self, error: Mapping[str, object]) -> dict[str, object]:
+        """An error object with its texts so."""
+        return {name: self.hide(value) if isinstance(value, str) else value for name, value in error.items()}
+
+    def _is_free(self, text: str) -> bool:
+        steps = self._steps
+        return not any(text[at : at + _STEP] in steps for at in range(0, len(text) - _STEP + 1, _STEP))
+
+
+def _pieces(secrets: Iterable[str], length: int) -> frozenset[str]:
+    return frozenset(secret[at : at + length] for secret in secrets for at in range(len(secret) - length + 1))
