@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import resource
 import shutil
@@ -23,6 +24,8 @@ def machine(settings: Settings) -> Iterator[Finding]:
     yield from data_folder(settings)
     if settings.store.embedded:
         yield _embedded_server()
+    if settings.telemetry.otlp_url is not None:
+        yield telemetry_packages(has_them=_has_otlp())
 
 
 def files(settings: Settings, hard: int) -> Finding:
@@ -57,6 +60,20 @@ def data_folder(settings: Settings) -> Iterator[Finding]:
         )
     else:
         yield ok("data folder", f"{folder}, {free >> 30} GiB free")
+
+
+def telemetry_packages(*, has_them: bool) -> Finding:
+    """Whether what sends spans and metrics is installed."""
+    if has_them:
+        return ok("telemetry", "its packages are installed")
+    return bad("telemetry", "telemetry.otlp_url is set, but nothing can send", "pip install 'tunegate[otel]'")
+
+
+def _has_otlp() -> bool:
+    try:
+        return importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:  # a package above it is missing
+        return False
 
 
 def _embedded_server() -> Finding:

@@ -117,6 +117,13 @@ def test_a_data_folder_that_is_a_file(tmp_path: Path) -> None:
     assert [each.state for each in found] == ["bad"]
 
 
+def test_packages_of_telemetry(tmp_path: Path) -> None:
+    found = list(doctor_machine.machine(settings(tmp_path, "telemetry: {otlp_url: 'http://c:4318'}")))
+    assert states(found)["telemetry"] == "ok"
+    assert doctor_machine.telemetry_packages(has_them=False).state == "bad"
+    assert "telemetry" not in states(list(doctor_machine.machine(settings(tmp_path))))
+
+
 def run(*args: str) -> tuple[int, str]:
     done = CliRunner().invoke(tunegate, ["doctor", *args])
     return done.exit_code, done.output

@@ -18,7 +18,9 @@ from tests.unit.docs.pages import BY_NAME, EVERYTHING, PAGES, ROOT, Page, source
 _VARIABLE = re.compile(r"\bTUNEGATE_[A-Z_]*[A-Z]")
 _METRIC = re.compile(r"\btunegate_[a-z_]*[a-z]")
 _HEADER = re.compile(r"\bx-tunegate-[a-z-]*[a-z]")
-_SETTING = re.compile(r"(?:server|admin|reload|store|telemetry|ledger|limits|cache|on_store_failure)(?:\.[a-z_]+)+")
+_SETTING = re.compile(
+    r"(?:server|admin|reload|store|telemetry|ledger|limits|cache|on_store_failure)(?:\.[a-z_]+)+"
+)
 _FILES = {"store.log", "store.lock"}  # of the data folder
 
 

@@ -138,7 +138,7 @@ class TestSurface:
 
     def test_the_headers_of_replies_are_described(self) -> None:
         class Answer:
-            def header(self, name: bytes) -> bytes | None:
+            def header(self, _: bytes) -> bytes | None:
                 return b"2020-10-01"
 
         facts = Facts(
