@@ -6,6 +6,7 @@ recorded. Needs the extra `otel`; import it only where the configuration asks fo
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,6 +75,8 @@ class OtlpExporter:
         self._peer_of = peer_of
         self._model_names = model_names
         self._is_silent = False
+        # It would say at every sending that the collector is away, and quote what that answers.
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         identity = {"service.name": service_name, "service.version": __version__}
         self._resource = Resource.create(
             identity | {"service.instance.id": f"{os.uname().nodename}-{os.getpid()}"}
