@@ -238,7 +238,9 @@ def test_no_cut_changes_what_leaves(events: list[bytes], seed: int) -> None:
 class TestText:
     def test_all_that_the_model_wrote_is_known(self) -> None:
         call = {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": '{"a":1}'}}]}
-        wire = role() + text("Hel") + text("lo ") + chunk({"reasoning_content": "hm "}) + chunk(call) + finish()
+        wire = (
+            role() + text("Hel") + text("lo ") + chunk({"reasoning_content": "hm "}) + chunk(call) + finish()
+        )
 
         assert run(wire + done())[1].relayed_text() == 'Hello hm f{"a":1}'
 
