@@ -70,6 +70,7 @@ class RunningControl:
         self._following = asyncio.create_task(self.plane.run())
         self.http = httpx2.AsyncClient(
             base_url=self.url,
+            timeout=30,  # an audit of years, on a machine that is busy
             headers={
                 "authorization": f"Bearer {self._environment.get('TUNEGATE_ADMIN_KEY', self.admin_key_made)}"
             },
