@@ -173,6 +173,7 @@ class FakeUpstream:
 
     async def stop(self, server: asyncio.Server) -> None:
         server.close()
+        await asyncio.sleep(0)  # what was just accepted begins, so that it is ended in its own way
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -105,6 +105,7 @@ class FaultProxy:
 
     async def close(self) -> None:
         await self._stop_listening()
+        await asyncio.sleep(0)  # what was just accepted begins, so that it is ended in its own way
         for link in self._links:
             link.reset()
         for task in self._tasks:
@@ -154,11 +155,16 @@ class _Link:
         self._writer.transport.abort()
 
     async def run(self, host: str, port: int) -> None:
+        connecting = asyncio.ensure_future(asyncio.open_connection(host, port))
         try:
-            target_reader, target_writer = await asyncio.open_connection(host, port)
+            target_reader, target_writer = await asyncio.shield(connecting)
         except OSError:
             self.reset()
             return
+        except asyncio.CancelledError:  # what is half connected is closed too
+            with contextlib.suppress(OSError):
+                (await connecting)[1].close()
+            raise
         there = asyncio.create_task(self._there(target_writer))
         back = asyncio.create_task(self._back(target_reader))
         try:

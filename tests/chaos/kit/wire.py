@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 from dataclasses import dataclass
@@ -54,6 +55,11 @@ class Wire:
         except BaseException:
             sock.close()
             raise
+
+    def __del__(self) -> None:
+        """A client that is given up in the middle of a call leaves nothing open."""
+        with contextlib.suppress(RuntimeError):  # its loop has ended too
+            self._writer.transport.abort()
 
     def send(self, content: bytes) -> None:
         self._writer.write(content)

@@ -116,6 +116,11 @@ class Line:
         limit = receive_buffer or 1 << 16
         return cls(*await asyncio.open_connection(sock=sock, limit=limit))
 
+    def __del__(self) -> None:
+        """A client that is given up in the middle of a call leaves nothing open."""
+        with contextlib.suppress(RuntimeError):  # its loop has ended too
+            self._writer.transport.abort()
+
     async def send(self, data: bytes) -> None:
         self._began = time.monotonic()
         self._writer.write(data)

@@ -98,6 +98,7 @@ class Gateway:
             self.rejected,
             worker,
             settle_timeout_s=0.1,
+            journal_wait_s=10,
             on_settled=self.settled.append,
             renew_every_s=LEASE_S / 3,
             replay_retry_s=0.02,
