@@ -84,7 +84,9 @@ def test_behind_sentinels_calls_go_on_after_the_primary_was_killed() -> None:
         plain = Caller(gateway, gateway.new_key())
         for caller in (bounded, plain):
             assert [caller.call() for _ in range(10)] == [200] * 10
-        with gateway.each_worker() as workers:  # while the store is away a worker serves the keys that it knows
+        with (
+            gateway.each_worker() as workers
+        ):  # while the store is away a worker serves the keys that it knows
             assert [worker.models(plain.key).status_code for worker in workers] == [200] * len(workers)
         wait_until(
             lambda: pair.primary.run("ROLE")[1] == pair.replica.run("ROLE")[4], "the replica to be in step"
