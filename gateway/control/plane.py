@@ -153,7 +153,7 @@ class ControlPlane:
         if self.keeper.current is None:
             made = await self._meet_store()
             if made is not None:  # too late for the supervisor's line, and it is shown only once
-                print(f"admin key: {made}", flush=True)  # noqa: T201
+                print(f"admin key: {made}", flush=True)  # noqa: T201  # for people
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.keeper.watch())
             tasks.create_task(self.reloader.watch())

@@ -14,7 +14,7 @@ from gateway.store.errors import StoreAway, StoreError, StoreReplyError
 from gateway.store.wire import Wire
 
 # The stub calls the argument a tuple of one.
-pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]
+pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]  # typed loosely there
 
 # A server that forbids these still serves: the name is for whoever reads its CLIENT LIST, and one that does
 # not tell its role is taken at the word of those who sent us.

@@ -18,9 +18,9 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # a script finds only what is beside it
 
 from tests.chaos.matrix_cases import CASES, FAMILIES  # noqa: E402  # after the path
-from tests.chaos.matrix_kit.case import Case  # noqa: E402
-from tests.chaos.matrix_kit.page import as_json, measured_in, page, row  # noqa: E402
-from tests.chaos.matrix_kit.play import Result, play_all  # noqa: E402
+from tests.chaos.matrix_kit.case import Case  # noqa: E402  # by the path above
+from tests.chaos.matrix_kit.page import as_json, measured_in, page, row  # noqa: E402  # by the path above
+from tests.chaos.matrix_kit.play import Result, play_all  # noqa: E402  # by the path above
 
 PAGE = ROOT / "docs" / "faults.md"
 

@@ -73,7 +73,7 @@ def _tour(options: argparse.Namespace) -> int:
 def _check(shown: Introduction, *, as_json: bool) -> bool:
     """Make the streamed call and print it after the introduction. True where all of it came."""
     # Not at the top: the official SDK is no dependency of the gateway, and only this needs it.
-    from gateway.demo.tour.streamed_call import streamed_call  # noqa: PLC0415
+    from gateway.demo.tour.streamed_call import streamed_call  # noqa: PLC0415  # the SDK is slow to load
 
     if not as_json:
         print(shown.as_text(), flush=True)

@@ -97,13 +97,14 @@ def test_one_that_is_suspect_opens_at_its_first_failure() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["began", "failed", "succeeded", "gave_up"]), st.floats(0, 7)), max_size=60
+        st.tuples(st.sampled_from(["began", "failed", "succeeded", "gave_up"]), st.integers(0, 28)),
+        max_size=60,
     )
 )
-def test_it_always_lets_something_pass_again(events: list[tuple[str, float]]) -> None:
+def test_it_always_lets_something_pass_again(events: list[tuple[str, int]]) -> None:
     circuit, now = Circuit(), 0.0
     for event, later in events:
-        now += later
+        now += later / 4  # exact in binary
         if event == "gave_up":
             circuit.gave_up()
         elif event == "began":
