@@ -17,20 +17,26 @@ class CacheAway(Exception):  # noqa: N818  # a state of the store, as `StoreAway
 
 
 class Generations(NamedTuple):
-    """How often a purge named an alias, and a key. Both are part of every cache key: a purge scans nothing."""
+    """Numbers that a purge replaces by others: of all, of an alias, of a scope.
 
+    All are part of every cache key, so that a purge scans nothing. A number that the store has lost comes back
+    as one that was never used: what was purged stays so.
+    """
+
+    everything: int = 0
     alias: int = 0
-    key: int = 0
+    scope: int = 0
 
 
 class Purged(NamedTuple):
     """Whose generations count for a call.
 
-    `alias` is the alias's name, "" for a raw model id.
+    `alias` is the alias's name, "" for a raw model id. `scope` is the text of the call's scope: a purge of a
+    key names the scope that the key has.
     """
 
     alias: str
-    key_id: str
+    scope: str
 
 
 class Ticket(NamedTuple):
@@ -49,7 +55,8 @@ class Look(msgspec.Struct, frozen=True):
     """What a look-up found.
 
     `flight` is the flight that the caller may follow; it is the ticket's own where the caller leads, and
-    None where an entry was found or no ticket was given.
+    None where an entry was found or no ticket was given. It is None too where the flight of this key has
+    grown too long to be joined, or the store has no room for one: then the caller flies alone.
     """
 
     generations: Generations
@@ -60,8 +67,9 @@ class Look(msgspec.Struct, frozen=True):
 class Part(msgspec.Struct, frozen=True):
     """Frames of a flight from a position on.
 
-    `state` is "ended" where these are the last, "lost" where the leader's lease is over before the end or
-    nothing is known of the flight, and "open" otherwise.
+    `state` is "ended" where these are the last, "lost" where the leader's lease is over before the end,
+    nothing is known of the flight or the frame at this position is no longer kept (the newest few MiB are),
+    and "open" otherwise.
     """
 
     frames: Sequence[bytes]
@@ -80,7 +88,10 @@ class CacheStore(Protocol):
         """
 
     async def put(self, cache_key: str, entry: bytes, ttl_s: int) -> None:
-        """Keep an entry for so many seconds, in place of another one."""
+        """Keep an entry for so many seconds, in place of another one.
+
+        To be called before the flight ends: who looks in between would call the model again.
+        """
 
     async def drop(self, cache_key: str) -> None:
         """Forget an entry that cannot be read."""
