@@ -12,15 +12,15 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 
 
-class CacheAway(Exception):  # noqa: N818  # a state of the store, as `StoreAway` is
+class CacheAway(Exception):  # a state of the store, as `StoreAway` is
     """The cache's store did not do what it was asked for."""
 
 
 class Generations(NamedTuple):
     """Numbers that a purge replaces by others: of all, of an alias, of a scope.
 
-    All are part of every cache key, so that a purge scans nothing. A number that the store has lost comes back
-    as one that was never used: what was purged stays so.
+    All are part of every cache key, so that a purge scans nothing. A number that the store has lost comes
+    back as one that was never used: what was purged stays so.
     """
 
     everything: int = 0
