@@ -11,7 +11,7 @@ usage: python3 dev.py COMMAND [ARGS]
   bench      run the benchmark; ARGS go to bench/run.py
   docs       write the generated docs and the configuration schema
   lock       resolve the dependencies anew with uv; --check-platforms looks for wheels elsewhere
-  providers  the environment for `kind: litellm` (not available in this version)
+  providers  make the environment of the provider process, which `kind: litellm` needs
   tunegate   run the command `tunegate ARGS`
   help       print this
 
@@ -109,6 +109,7 @@ class Environment:
 
 MAIN = Environment(ROOT / ".venv", ROOT / "requirements-dev.lock", editable=True)
 E2E = Environment(ROOT / ".venv-e2e", ROOT / "requirements-e2e.lock")
+PROVIDERS = Environment(ROOT / ".venv-providers", ROOT / "requirements-providers.lock")
 
 
 def ensure(environment: Environment) -> None:
@@ -231,6 +232,7 @@ def e2e(args: Args) -> None:
             print(f"{need.name:20} {need.state()}")
         return
     ensure(E2E)
+    ensure(PROVIDERS)
     # where ARGS name no path, pytest looks here and nowhere else
     slow = ("-m", "slow", "-o", "testpaths=tests/slow")
     become(MAIN, "python", "-m", "pytest", *slow, *args, folder=ROOT)
@@ -254,9 +256,12 @@ class Need:
 class EnvironmentNeed(Need):
     """Packages that `dev.py e2e` itself installs."""
 
+    environment: Environment = E2E
+
     def state(self) -> str:
         """Whether the environment stands."""
-        return f"present  {E2E.folder}" if E2E.is_current() else f"absent   {self.install}"
+        there = self.environment.is_current()
+        return f"present  {self.environment.folder}" if there else f"absent   {self.install}"
 
 
 def _packaged(name: str) -> str:
@@ -266,6 +271,7 @@ def _packaged(name: str) -> str:
 NEEDS = (
     EnvironmentNeed("real model server", (), "python3 dev.py e2e  # installs it by itself"),
     EnvironmentNeed("helm, hadolint", (), "python3 dev.py e2e  # installs them by itself"),
+    EnvironmentNeed("litellm", (), "python3 dev.py providers  # or e2e, which makes it too", PROVIDERS),
     Need("curl", ("curl",), _packaged("curl")),
     Need("prometheus", ("prometheus", "promtool"), _packaged("prometheus")),
     Need("node and npm", ("npm",), _packaged("node" if sys.platform == "darwin" else "nodejs npm")),
@@ -303,9 +309,10 @@ def docs(args: Args) -> None:
 
 
 def providers(args: Args) -> None:
-    """Refuse: litellm's environment comes with a later version."""
+    """Make the environment that the gateway's provider process runs in."""
     no_arguments("providers", args)
-    usage_error("providers: not available in this version")
+    ensure(PROVIDERS)
+    print(f"providers: {PROVIDERS.python}")
 
 
 def tunegate(args: Args) -> None:
@@ -327,6 +334,7 @@ LOCKS: dict[str, Args] = {
     "requirements.lock": ("pyproject.toml",),
     "requirements-dev.lock": ("pyproject.toml", "--group", "dev", "--constraints", "requirements.lock"),
     "requirements-e2e.lock": ("pyproject.toml", "--group", "e2e", "--constraints", "requirements.lock"),
+    "requirements-providers.lock": ("--group", "providers"),
     "requirements-image.lock": ("--group", "image", "--constraints", "requirements-dev.lock"),
 }
 PLATFORMS = {

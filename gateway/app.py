@@ -90,7 +90,7 @@ class Worker:
     ) -> None:
         settings = load(text, base=base, env=env, name=name)
         self._base, self._name, self._env = base, name, env
-        self._demo_socket = runtime / "demo.sock"
+        self._runtime = runtime
         self._given_secret = env.get("TUNEGATE_SECRET") or None
         self._secret: bytes | None = self._given_secret.encode() if self._given_secret else None
         self._access_log = access_log
@@ -102,7 +102,7 @@ class Worker:
         self._transports: dict[str, Transport] = {"http1": Http1Transport(loop), "httpx": HttpxTransport()}
         self._store = Store(store_url(settings), timeout_s=settings.store.timeout_ms / 1000)
         self._store.on_state(self._store_changed)
-        first = make_snapshot(settings, None, None, self._transports, self._demo_socket)
+        first = make_snapshot(settings, None, None, self._transports, self._runtime)
         self.snapshots = Snapshots(first)
         self._keyring = Keyring(
             StoreKeySource(self._store), lambda: self._secret, clock=time.monotonic, wall_clock=time.time
@@ -196,7 +196,7 @@ class Worker:
         aliases = {
             name: StoredAlias(alias["block"], alias["revision"]) for name, alias in state.aliases.items()
         }
-        fresh = make_snapshot(settings, aliases, state.discovered, self._transports, self._demo_socket)
+        fresh = make_snapshot(settings, aliases, state.discovered, self._transports, self._runtime)
         self.snapshots.swap(fresh)
 
     def health_report(self) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def make_snapshot(
     aliases: Mapping[str, StoredAlias] | None,
     discovered: Mapping[str, Sequence[Mapping[str, Any]]] | None,
     transports: Mapping[str, Transport],
-    demo_socket: Path,
+    runtime: Path,
 ) -> Snapshot:
     """Build a snapshot; `aliases` None means those of the file."""
     catalogue = build(settings, aliases, discovered)
@@ -48,7 +48,7 @@ def make_snapshot(
             candidate.model for target in targets for candidate in target.candidates
         ),
         clients={
-            name: make_client(name, upstream, transports, demo_socket)
+            name: make_client(name, upstream, transports, runtime)
             for name, upstream in settings.upstreams.items()
         },
     )

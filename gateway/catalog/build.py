@@ -105,7 +105,7 @@ def _home(name: str, upstream: UpstreamSettings, discovered: Sequence[Mapping[st
         discovered={str(model["id"]): model for model in discovered if "id" in model},
         credentials=max(1, len(upstream.credentials)),
         max_concurrency=upstream.max_concurrency,
-        disabled=None if upstream.enabled else "every entry of its `api_keys` is empty",
+        disabled=upstream.disabled,
         shutdown_dates={
             glob: None if date is None else str(date) for glob, date in upstream.shutdown_dates.items()
         },

@@ -25,8 +25,8 @@ def _warnings(settings: Settings) -> Iterator[Finding]:
     if not settings.upstreams:
         yield ("upstreams",), "no upstream is configured: every call will be 404"
     for name, upstream in settings.upstreams.items():
-        if not upstream.enabled:
-            yield ("upstreams", name), "disabled: every entry of api_keys is empty"
+        if upstream.disabled:
+            yield ("upstreams", name), f"disabled: {upstream.disabled}"
     by_lower: dict[str, str] = {}
     for name, alias in settings.aliases.items():
         path: Path = ("aliases", name)

@@ -39,8 +39,8 @@ UNAVAILABLE = (
     Unavailable(
         "upstreams.*.kind",
         "this kind of upstream",
-        ": `azure` and `litellm`",
-        lambda kind: kind in {"azure", "litellm"},
+        ": `azure`",
+        lambda kind: kind == "azure",
     ),
     Unavailable("upstreams.*.quirks", "quirks"),
     Unavailable("upstreams.*.deployments", "this kind of upstream"),

@@ -71,11 +71,14 @@ Besides the fields themselves, these hold between them:
 - An upstream that an alias or fallback names owns its `ft:` id (`owns`).
 - `base` as a fallback needs an alias whose model is an id that names its base.
 - Fallbacks that are aliases do not lead back to where they started. No alias is called `base`.
-- Every upstream but those of kind `demo` has a `base_url`; at most one has `training: true`.
+- Every upstream but those of kind `demo` and `litellm` has a `base_url`; at most one has `training: true`.
+- Kind `litellm` lists its `models`; it has neither `owns`, `training` nor `allow_private: false`.
 - The data plane and the control plane do not listen on the same port of the same address.
 
-An upstream whose `api_keys` are all empty is disabled, and an alias that no enabled upstream serves answers
-503 `no_upstream`: both are warnings.
+An upstream whose `api_keys` are all empty is disabled. So is one of kind `litellm` where the environment of
+the provider process is not there: `python3 dev.py providers` makes it, or `TUNEGATE_PROVIDERS_PYTHON` names
+another interpreter that has litellm. An alias that no enabled upstream serves answers 503 `no_upstream`. All
+three are warnings.
 """
 
 

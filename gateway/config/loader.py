@@ -12,6 +12,7 @@ from gateway.config.document import Document, Places, read
 from gateway.config.models import Settings
 from gateway.config.nodes import NotYaml
 from gateway.config.problem import ConfigError, Path, Problem, render_path
+from gateway.config.providers import providers_python
 from gateway.config.references import broken_references
 from gateway.config.validation import Draft, validate
 
@@ -22,7 +23,7 @@ def load(text: str, *, base: FilePath, env: Mapping[str, str], name: str) -> Set
     Args:
         text: YAML; JSON is YAML too.
         base: folder that relative paths in the file start from.
-        env: where `${VAR}` comes from.
+        env: where `${VAR}` comes from, and `TUNEGATE_PROVIDERS_PYTHON`.
         name: of the file, as it stands in messages.
 
     Raises:
@@ -41,7 +42,7 @@ def load(text: str, *, base: FilePath, env: Mapping[str, str], name: str) -> Set
     # since its default paths are relative to the file as well.
     document.data = {key: value for key, value in document.data.items() if value is not None}
     document.data.setdefault("store", {})
-    draft = validate(document, base, places)
+    draft = validate(document, base, places, providers_python(env))
     return _settled(draft, places)
 
 

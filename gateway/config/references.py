@@ -147,8 +147,10 @@ def _upstreams(draft: Draft, settings: Settings) -> Iterator[Finding]:
         if draft.is_sound(url) and draft.is_sound(kind):
             if upstream.kind == "demo" and upstream.base_url is not None:
                 yield url, "kind demo runs inside Tunegate and has no base_url"
-            elif upstream.kind != "demo" and upstream.base_url is None:
+            elif upstream.kind not in {"demo", "litellm"} and upstream.base_url is None:
                 yield url, "missing: where its API begins, such as https://api.openai.com/v1"
+        if draft.is_sound(kind):
+            yield from _of_litellm(draft, path, upstream)
         seen: dict[str, str] = {}
         for header in upstream.headers:
             if (first := seen.setdefault(header.lower(), header)) != header:
@@ -157,6 +159,23 @@ def _upstreams(draft: Draft, settings: Settings) -> Iterator[Finding]:
             if training is not None:
                 yield (*path, "training"), f"at most one upstream trains, and {training} does already"
             training = training or name
+
+
+def _of_litellm(draft: Draft, path: Path, upstream: UpstreamSettings) -> Iterator[Finding]:
+    """What only kind litellm has, and what it cannot have."""
+    if upstream.kind != "litellm":
+        for field in ("provider", "params"):
+            if getattr(upstream, field):
+                yield (*path, field), "only kind litellm has this"
+        return
+    if upstream.listed is None and draft.is_sound((*path, "models")):
+        yield (*path, "models"), "kind litellm needs a list of what it serves, such as [anthropic/*]"
+    if not upstream.allow_private:
+        yield (*path, "allow_private"), "kind litellm connects by itself, so this cannot be held there"
+    if upstream.training:
+        yield (*path, "training"), "kind litellm has no files and no fine-tuning"
+    if upstream.owns:
+        yield (*path, "owns"), "kind litellm has no accounts with ft: ids"
 
 
 def _circles(settings: Settings) -> Iterator[Finding]:

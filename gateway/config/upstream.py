@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, SecretStr, Tag
+from pydantic import AfterValidator, Discriminator, Field, PrivateAttr, SecretStr, Tag
 
 from gateway.config.fields import (
     ApiKey,
@@ -20,7 +20,9 @@ from gateway.config.fields import (
     ModelName,
     Seconds,
     SecretHeaderText,
+    SimpleName,
 )
+from gateway.config.providers import ABSENT
 from gateway.config.urls import is_base_url
 
 
@@ -106,8 +108,8 @@ class UpstreamSettings(Model):
 
     kind: Literal["openai", "azure", "litellm", "demo"] = Field(
         default="openai",
-        description="`openai` is any endpoint compatible with the official API; `demo` is the simulated "
-        "one inside Tunegate.",
+        description="`openai` is any endpoint compatible with the official API; `litellm` is a provider "
+        "with an API of its own; `demo` is the simulated one inside Tunegate.",
     )
     base_url: Annotated[str, AfterValidator(is_base_url)] | None = Field(
         default=None,
@@ -182,6 +184,23 @@ class UpstreamSettings(Model):
         default=None, description="Kind `azure`: version of its API; null = the v1 surface."
     )
 
+    provider: SimpleName | None = Field(
+        default=None,
+        description="Kind `litellm`: litellm's name of the provider, such as `anthropic`; null = model ids "
+        "begin with it (`anthropic/...`).",
+    )
+    params: BodyFields = Field(
+        default_factory=dict,
+        description="Kind `litellm`: further arguments of every call, such as `aws_region_name`. No caller "
+        "can set or change them. Secrets belong into the environment.",
+    )
+    _lacks: str | None = PrivateAttr(default=None)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Note what its kind needs and this machine has not; the loader knows."""
+        if self.kind == "litellm" and context and context.get("providers") is None:
+            self._lacks = ABSENT
+
     @property
     def credentials(self) -> tuple[SecretStr, ...]:
         """The keys that are not empty, in order.
@@ -196,9 +215,16 @@ class UpstreamSettings(Model):
         return not self.api_keys
 
     @property
+    def disabled(self) -> str | None:
+        """Why it is not called: every listed key is empty, or this machine lacks what its kind needs."""
+        if self.anonymous or self.credentials:
+            return self._lacks
+        return "every entry of api_keys is empty"
+
+    @property
     def enabled(self) -> bool:
-        """False where keys are listed but every one of them is empty."""
-        return self.anonymous or bool(self.credentials)
+        """True where calls may go there."""
+        return self.disabled is None
 
     @property
     def discovers(self) -> bool:

@@ -77,11 +77,16 @@ class Draft:
         return quote(value)
 
 
-def validate(document: Document, base: FilePath | None, places: Places) -> Draft:
-    """Check every value of the file by itself. `base` is where relative paths start."""
+def validate(
+    document: Document, base: FilePath | None, places: Places, providers: FilePath | None = None
+) -> Draft:
+    """Check every value of the file by itself.
+
+    `base` is where relative paths start, `providers` the interpreter of the provider process, if any.
+    """
     draft = Draft(None, document, unsound=set(document.broken))
     data = document.data
-    context = {"base": base, "places": places}
+    context = {"base": base, "places": places, "providers": providers}
     for first in [True] + [False] * (_MOST_PASSES - 1):
         try:
             draft.settings = Settings.model_validate(data, context=context)

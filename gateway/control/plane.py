@@ -86,7 +86,6 @@ class ControlPlane:
     ) -> None:
         settings = load(text, base=path.parent, env=environment, name=str(path))
         self._runtime = runtime
-        self._demo_socket = runtime / "demo.sock"
         self._configured_admin_key = configured_admin_key(environment)
         self._configured_secret = configured_secret(environment)
         self._secret: bytes | None = None
@@ -104,7 +103,7 @@ class ControlPlane:
             path, runtime / "active.yaml", overrides, environment, self.keeper, self.link
         )
         self._discovery = Discovery(
-            aliases, lambda name, upstream: make_client(name, upstream, self._transports, self._demo_socket)
+            aliases, lambda name, upstream: make_client(name, upstream, self._transports, self._runtime)
         )
         self._ledger = LedgerKeeping(
             self._store,

@@ -11,6 +11,7 @@ from gateway.config.upstream import UpstreamSettings
 from gateway.domain.trace import TraceContext
 from gateway.upstream.hidden import Hidden
 from gateway.upstream.port import Origin, Timeouts, Transport, UpstreamRequest, UpstreamResponse
+from gateway.upstream.provider_call import provider_header
 
 _JSON_HEADERS = (
     (b"content-type", b"application/json"),
@@ -74,16 +75,18 @@ class UpstreamClient:
 
 
 def make_client(
-    name: str, settings: UpstreamSettings, transports: Mapping[str, Transport], demo_socket: Path
+    name: str, settings: UpstreamSettings, transports: Mapping[str, Transport], runtime: Path
 ) -> UpstreamClient:
     """The client of a configured upstream.
 
     Args:
         transports: by their configured names, "http1" and "httpx".
-        demo_socket: where the demo upstream listens.
+        runtime: the folder where the demo upstream and the provider process listen.
     """
     if settings.kind == "demo":
-        origin, prefix = Origin("unix", str(demo_socket), 0), "/v1"
+        origin, prefix = Origin("unix", str(runtime / "demo.sock"), 0), "/v1"
+    elif settings.kind == "litellm":
+        origin, prefix = Origin("unix", str(runtime / "providers.sock"), 0), "/v1"
     else:
         url = urlsplit(settings.base_url or "")
         port = url.port or (443 if url.scheme == "https" else 80)
@@ -98,7 +101,8 @@ def make_client(
         timeouts=Timeouts(timeouts.connect_s, timeouts.first_token_s, timeouts.idle_s, timeouts.total_s),
         stream_usage=settings.stream_usage,
         max_concurrency=settings.max_concurrency,
-        transport=transports[settings.transport],
+        # The way to our own process is ours, whatever the way from there.
+        transport=transports["http1" if settings.kind == "litellm" else settings.transport],
         trace_context=settings.trace_context,
         hidden=Hidden(
             each.get_secret_value() for each in (*settings.credentials, *settings.headers.values())
@@ -112,8 +116,11 @@ def _header_sets(settings: UpstreamSettings) -> tuple[tuple[tuple[bytes, bytes],
         common.append((b"openai-organization", settings.organization.encode()))
     if settings.project:
         common.append((b"openai-project", settings.project.encode()))
-    for header, value in settings.headers.items():
-        common.append((header.lower().encode(), value.get_secret_value().encode()))
+    if settings.kind == "litellm":
+        common.append(provider_header(settings))
+    else:
+        for header, value in settings.headers.items():
+            common.append((header.lower().encode(), value.get_secret_value().encode()))
     if settings.anonymous:
         return (tuple(common),)
     return tuple(

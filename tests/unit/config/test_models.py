@@ -46,6 +46,8 @@ upstreams:
     shutdown_dates: {}
     deployments: {}
     api_version: null
+    provider: null
+    params: {}
 aliases:
   support:
     model: gpt-4o
