@@ -112,3 +112,6 @@ class CacheStore(Protocol):
 
         Returns as soon as there is something new, at the latest after about `wait_ms` with no frames.
         """
+
+    async def is_followed(self, cache_key: str, flight: str) -> bool:
+        """Whether anyone has read of this flight in the last 2 s; a `read` that waits counts all the while."""
