@@ -2,7 +2,7 @@
 
 A hash tag in braces decides the slot on a cluster: all that one call touches shares one tag. `{sNN}` is a
 shard of virtual keys (the first two characters of a key's id, 00 to 63), `{catalog}` the aliases and what
-goes with them.
+goes with them. In the response cache, which may be a server of its own, each cache key is a tag.
 """
 
 from __future__ import annotations
@@ -125,3 +125,39 @@ def repair(shard: str) -> str:
 
 PROCESSES = "processes"
 """Sorted set: every worker of every replica, scored by the ms until when it counts as living."""
+
+
+def cache_entry(cache_key: str) -> str:
+    """String: an answer of the response cache (`gateway/cache/entry.py`); expires as its alias says."""
+    return f"cache:{{{cache_key}}}:entry"
+
+
+def cache_flight(cache_key: str) -> str:
+    """Hash `{id, frames, bytes, cut}`: the call that is on its way for all who ask the same.
+
+    `frames`, `bytes`: how many it has, how large those are that are kept; `cut`: the first ones are not.
+    Expires with its leader's lease.
+    """
+    return f"cache:{{{cache_key}}}:flight"
+
+
+def cache_frames(cache_key: str, flight: str) -> str:
+    """Stream: what a flight has brought; the frame at position n is the field `f` of entry `<n + 1>-0`.
+
+    `end` stands behind the last one. Expires 15 s after the flight.
+    """
+    return f"cache:{{{cache_key}}}:frames:{flight}"
+
+
+CACHE_GENERATION = "{cache}:generation"
+"""String: generation of the whole response cache. Expires after 400 days, as those below."""
+
+
+def cache_generation_of_alias(alias: str) -> str:
+    """String: generation of the answers of an alias, or of raw model ids where it is ""."""
+    return f"{CACHE_GENERATION}:alias:{alias}"
+
+
+def cache_generation_of_scope(scope: str) -> str:
+    """String: generation of the answers of a scope, a virtual key's or a team's."""
+    return f"{CACHE_GENERATION}:scope:{scope}"
