@@ -71,6 +71,7 @@ class Pump:
         self._source = source
         self._stream = stream
         self._loop = loop
+        self._now = loop.time
         self._pending = b""
         self._commit: asyncio.Future[None] = loop.create_future()
         self._end: asyncio.Future[Ending] = loop.create_future()
@@ -114,7 +115,7 @@ class Pump:
         """Let the stream flow to `client`, what was held first; `deadline` is by the loop's clock."""
         self._limits = limits
         self._deadline = deadline
-        self._last_sent_at = self._loop.time()
+        self._last_sent_at = self._now()
         if self._client_left:
             return
         self._client = client
@@ -149,7 +150,7 @@ class Pump:
     def resume(self) -> None:
         """The client has caught up."""
         self._paused = False
-        self._last_byte_at = self._loop.time()
+        self._last_byte_at = self._now()
         self._source.resume()
 
     def client_gone(self) -> None:
@@ -160,7 +161,7 @@ class Pump:
         self._client = None
         if self._stream.is_finished:
             self.resume()
-            self._deadline = self._loop.time() + USAGE_WAIT_S
+            self._deadline = self._now() + USAGE_WAIT_S
             if self._timer is not None:
                 self._timer.cancel()
             self._tick()
@@ -177,13 +178,14 @@ class Pump:
         """The next bytes of the upstream's body."""
         if self._end.done():
             return
-        out = self._stream.feed(chunk)
-        self._last_byte_at = self._loop.time()
+        stream = self._stream
+        out = stream.feed(chunk)
+        self._last_byte_at = self._now()
         if out:
             self._deliver(out)
-        if self._stream.broken is not None:
-            self._break(self._stream.broken)
-        elif self._stream.is_done:
+        if stream.broken is not None:
+            self._break(stream.broken)
+        elif stream.is_done:
             self._complete()
 
     def end(self) -> None:
@@ -205,10 +207,12 @@ class Pump:
         self._break(StreamBroken("stream_truncated", "The connection to the upstream broke."))
 
     def _deliver(self, out: bytes) -> None:
-        if self._client is not None:
-            self._client.write(out)
+        client = self._client
+        if client is not None:
+            client.write(out)
             self._last_sent_at = self._last_byte_at
-        elif not self._client_left:
+            return
+        if not self._client_left:
             self._pending += out
         if not self._commit.done():
             self._commit.set_result(None)
@@ -244,7 +248,7 @@ class Pump:
     def _tick(self) -> None:
         if self._end.done() or self._limits is None:
             return
-        now = self._loop.time()
+        now = self._now()
         idle_at = self._deadline if self._paused else self._last_byte_at + self._limits.idle_s
         if now >= self._deadline:
             self._finish(StreamBroken("stream_stalled", "The stream took longer than it may."))

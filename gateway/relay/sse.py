@@ -48,7 +48,8 @@ class SSEDecoder:
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max = max_event_bytes
-        self._held = b""
+        self.held = b""
+        """Bytes of an event that is not complete yet."""
         self._scanned = 0
         self._at_start = True
         self.is_overlong = False
@@ -58,10 +59,10 @@ class SSEDecoder:
         """The events that `chunk` completes. Past an event that is too long there are none."""
         if self.is_overlong:
             return []
-        held = self._held + chunk if self._held else chunk
+        held = self.held + chunk if self.held else chunk
         if self._at_start:
             if len(held) < 3 and _BOM.startswith(held):
-                self._held = held
+                self.held = held
                 return []
             held = held.removeprefix(_BOM)
             self._at_start = False
@@ -73,28 +74,28 @@ class SSEDecoder:
                 return events
             events.append(_parse(held[start:end]))
             start = end
-        self._held = held[start:]
-        self._scanned = max(0, len(self._held) - 3)
-        self.is_overlong = len(self._held) > self._max
+        self.held = held[start:]
+        self._scanned = max(0, len(self.held) - 3)
+        self.is_overlong = len(self.held) > self._max
         return events
 
     def whole(self, chunk: bytes) -> bytes:
         """What is held and `chunk`, up to the last LF LF in it; nothing changes until `skip` or `feed`."""
         if chunk.endswith(b"\n\n"):
-            return self._held + chunk
+            return self.held + chunk
         end = chunk.rfind(b"\n\n") + 2
-        return self._held + chunk[:end] if end > 1 else b""
+        return self.held + chunk[:end] if end > 1 else b""
 
     def skip(self, block: bytes, chunk: bytes) -> list[Event]:
         """`whole(chunk)` was `block` and needs no parsing: the events behind it, as `feed` gives them."""
-        rest = chunk[len(block) - len(self._held) :]
-        self._held = b""
+        rest = chunk[len(block) - len(self.held) :]
+        self.held = b""
         self._scanned = 0
         return self.feed(rest) if rest else []
 
     def close(self) -> list[Event]:
         """The event that was left without a blank line behind it, if any."""
-        held, self._held = self._held, b""
+        held, self.held = self.held, b""
         return [_parse(held)] if held.strip(b"\r\n") else []
 
     def _ends(self, held: bytes) -> list[int]:

@@ -138,11 +138,7 @@ class Connection(asyncio.BufferedProtocol):
         return _READ_BUFFER
 
     def buffer_updated(self, nbytes: int) -> None:
-        """So much was read."""
-        self.data_received(bytes(_READ_BUFFER[:nbytes]))
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes of the response under way, or unexpected ones, which end the connection."""
+        """So much was read: bytes of the response under way, or unexpected ones, which end the connection."""
         response = self._response
         if response is None:
             self._home.discard(self)
@@ -151,14 +147,15 @@ class Connection(asyncio.BufferedProtocol):
         response.last_byte_at = self._now()
         self._has_answered = True
         parser = self._parser
-        body = parser.feed(data)
-        if response.status == 0 and parser.head_ready:
-            response.head_arrived(parser.status, parser.headers)
-        if body:
-            sink = response.sink
-            if sink is not None:
+        body = parser.feed(_READ_BUFFER[:nbytes])
+        sink = response.sink
+        if sink is not None:
+            if body:
                 sink.data(body)
-            else:
+        else:
+            if response.status == 0 and parser.head_ready:
+                response.head_arrived(parser.status, parser.headers)
+            if body:
                 response.hold(body)
         if (parser.complete or parser.error is not None) and self._response is response:
             self._finish(response)

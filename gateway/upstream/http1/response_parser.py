@@ -72,7 +72,7 @@ class ResponseParser:
         """Complete, kept alive by the upstream, and nothing came behind it."""
         return self.complete and self._keep_alive and not self._leftover
 
-    def feed(self, data: bytes) -> bytes:
+    def feed(self, data: bytes | memoryview) -> bytes:
         """Parse what came from the socket; returns the bytes of body in it, all pieces joined."""
         self._chatter_bytes += len(data)
         try:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.errors import AttemptFailed, FailureClass
-from gateway.upstream.http1.connection import Connection
+from gateway.upstream.http1.connection import READ_BYTES, Connection
 from gateway.upstream.http1.deadlines import Deadlines
 from gateway.upstream.http1.response import Http1Response
 from gateway.upstream.port import Timeouts
@@ -96,7 +96,10 @@ class Bench:
 
     def feed(self, *pieces: bytes) -> None:
         for piece in pieces:
-            self.connection.data_received(piece)
+            for start in range(0, len(piece), READ_BYTES):
+                part = piece[start : start + READ_BYTES]
+                self.connection.get_buffer(-1)[: len(part)] = part
+                self.connection.buffer_updated(len(part))
 
 
 @pytest.fixture
