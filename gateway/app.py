@@ -7,6 +7,7 @@ does, and `aclose` undoes it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import time
@@ -42,7 +43,7 @@ from gateway.routing.health import Health, UpstreamReport
 from gateway.snapshot import Snapshots, make_snapshot
 from gateway.store.accounts import AccountStore
 from gateway.store.alias_repository import AliasRepository
-from gateway.store.client import Store
+from gateway.store.client import Store, settling_store
 from gateway.store.errors import StoreError
 from gateway.store.key_source import StoreKeySource
 from gateway.store.secret_repository import SecretRepository
@@ -109,7 +110,12 @@ class Worker:
         )
         self.readiness = WorkerReadiness(lambda: self._store.state == "up")
         attempts = Attempts(self.health, self.counters, loop, time.monotonic)
-        accounts = AccountStore(self._store)
+        self._settling = settling_store(
+            store_url(settings),
+            replicas=settings.store.wait_replicas,
+            within_s=settings.store.settle_timeout_ms / 1000,
+        )
+        accounts = AccountStore(self._store, settling=self._settling)
         process = f"{os.getpid()}-{secrets.token_hex(8)}"
         journals = Path(settings.store.data_dir) / "journal"
         self._meter = Meter(
@@ -166,6 +172,9 @@ class Worker:
         except StoreError as error:
             self.counters.set(STORE_AWAY, (), 1)
             log.warning("the store is away at the start; not ready until it was seen", error=str(error))
+            if self._settling is not None:
+                with contextlib.suppress(StoreError):  # the other one tells of it; both go on trying
+                    await self._settling.open()
             self._seeing_store = asyncio.create_task(self._see_store_in_time())
 
     async def aclose(self) -> None:
@@ -184,6 +193,8 @@ class Worker:
         self._access_log.close()
 
     def swap(self, state: State) -> None:
+        if self._settling is not None:
+            await self._settling.aclose()
         """Put a state of the control process in force: configuration, aliases and discovered models at once.
 
         Raises:

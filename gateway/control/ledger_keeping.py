@@ -28,10 +28,17 @@ class LedgerKeeping:
         data_dir: of this replica, where its processes keep their journals.
         retention_days: how long records are kept, as it is set now.
         counters: of this process.
+        settling: the client that replayed settlements go by, where these wait for replicas. What is swept
+            does not: a failover that loses it brings its reservation back, and that is swept again.
     """
 
     def __init__(
-        self, store: Store, data_dir: Path, retention_days: Callable[[], int], counters: Counters
+        self,
+        store: Store,
+        data_dir: Path,
+        retention_days: Callable[[], int],
+        counters: Counters,
+        settling: Store | None = None,
     ) -> None:
         accounts = AccountStore(store)
         folder = data_dir / "journal"
@@ -40,7 +47,7 @@ class LedgerKeeping:
             accounts,
             Takeover(
                 folder,
-                Replayer(accounts, self._rejected),
+                Replayer(AccountStore(store, settling=settling), self._rejected),
                 on_pending=lambda n: counters.set(JOURNAL_PENDING, (), n),
             ),
             SHARDS,

@@ -32,7 +32,7 @@ from gateway.control.sunset_keeping import SunsetKeeping
 from gateway.control.usage_part import usage_routers
 from gateway.store.accounts import AccountStore
 from gateway.store.alias_repository import AliasRepository
-from gateway.store.client import Store
+from gateway.store.client import Store, settling_store
 from gateway.store.errors import StoreAway, StoreError
 from gateway.store.health_repository import HealthRepository
 from gateway.store.key_repository import KeyRepository
@@ -93,6 +93,11 @@ class ControlPlane:
         self._store = Store(store_url(settings), timeout_s=STORE_TIMEOUT_S)
         self._secrets = SecretRepository(self._store)
         aliases = AliasRepository(self._store)
+        self._settling = settling_store(
+            store_url(settings),
+            replicas=settings.store.wait_replicas,
+            within_s=settings.store.settle_timeout_ms / 1000,
+        )
         self.metrics = Registry()
         self._counters = Counters()
         instance = secrets.token_hex(8)
@@ -113,6 +118,7 @@ class ControlPlane:
         )
         self._sunset = SunsetKeeping(aliases, self.keeper, self._counters, time.time)
         auth = AdminAuth(self._configured_admin_key, self._secrets, time.monotonic)
+            self._settling,
         self.api = create_app(
             keys=KeyService(
                 KeyRepository(self._store),
@@ -173,6 +179,8 @@ class ControlPlane:
     def _render_metrics(self, accept: str) -> tuple[bytes, str]:
         """What the workers have counted, and this process."""
         self.metrics.apply("control", self._counters.take_delta())
+        if self._settling is not None:
+            await self._settling.aclose()
         return self.metrics.render(accept)
 
     async def _meet_store(self) -> str | None:
@@ -187,6 +195,9 @@ class ControlPlane:
                 await self.keeper.refresh()
             except StoreAway:
                 await asyncio.sleep(_RETRY_S)
+                    if self._settling is not None:
+                        with contextlib.suppress(StoreAway):
+                            await self._settling.open()
                 continue
             return made
 

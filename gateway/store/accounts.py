@@ -30,10 +30,16 @@ class AccountStore:
     """The accounts of all keys.
 
     All methods raise `StoreAway` where the store cannot be reached, and `StoreReplyError` where it refuses.
+
+    Args:
+        settling: the client that settlements go by, where it is another one: one that waits for replicas.
     """
 
-    def __init__(self, store: Store, scripts: AccountScripts | None = None) -> None:
+    def __init__(
+        self, store: Store, scripts: AccountScripts | None = None, *, settling: Store | None = None
+    ) -> None:
         self._store = store
+        self._settling = settling or store
         self._scripts = scripts or AccountScripts.load()
 
     async def admit(self, admission: Admission, *, timeout_s: float | None = None) -> Verdict:
@@ -52,7 +58,7 @@ class AccountStore:
         more; "absent" where `only_if_reserved` found no reservation whose lease is over.
         """
         names, arguments = account_wire.settle_call(settlement)
-        reply = await self._store.script(self._scripts.settle, names, arguments, timeout_s=timeout_s)
+        reply = await self._settling.script(self._scripts.settle, names, arguments, timeout_s=timeout_s)
         return account_wire.settlement_result(reply)
 
     async def renew(self, process: str, calls: Mapping[str, Sequence[str]]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 from gateway.store.address import ClusterAddress, Command, SentinelAddress, parse_address
@@ -11,12 +12,24 @@ from gateway.store.cluster import Cluster
 from gateway.store.errors import StoreAway, StoreError, StoreReplyError
 from gateway.store.greeting import pack
 from gateway.store.lane import Lane
+from gateway.store.replicated import NotReplicated, ReplicatedLane, ReplicatedNodeLane, Replication
 from gateway.store.scripts import Script
 from gateway.store.sentinel import Primary
-from gateway.store.topology import Topology
+from gateway.store.topology import NodeLane, Topology
 from gateway.store.wire import outcomes
 
-__all__ = ["Script", "State", "Store", "StoreAway", "StoreError", "StoreReplyError", "pairs"]
+__all__ = [
+    "NotReplicated",
+    "Replication",
+    "Script",
+    "State",
+    "Store",
+    "StoreAway",
+    "StoreError",
+    "StoreReplyError",
+    "pairs",
+    "settling_store",
+]
 
 State = Literal["up", "away"]
 
@@ -41,10 +54,17 @@ class Store:
         url: of one server, a cluster or sentinels (see `parse_address`); `ValueError` for anything else.
         timeout_s: how long a call waits for its reply. The control plane takes a larger one than the
             data plane.
+        replication: where given, a call has its reply only once so many replicas hold what it wrote, and
+            raises `NotReplicated` otherwise. Such a client is for writes alone (`replicated.py`).
     """
 
     def __init__(
-        self, url: str, *, timeout_s: float = 0.1, clock: Callable[[], float] = time.monotonic
+        self,
+        url: str,
+        *,
+        timeout_s: float = 0.1,
+        clock: Callable[[], float] = time.monotonic,
+        replication: Replication | None = None,
     ) -> None:
         self._listeners: list[Callable[[State], None]] = []
         self._cluster: Cluster | None = None
@@ -52,11 +72,21 @@ class Store:
         self._servers: Lane | Topology
         address = parse_address(url)
         if isinstance(address, ClusterAddress):
-            self._cluster = Cluster(address, timeout_s=timeout_s, clock=clock, on_change=self._tell)
+            make_node_lane: Callable[..., NodeLane] = NodeLane
+            if replication is not None:
+                make_node_lane = partial(ReplicatedNodeLane, replication=replication)
+            self._cluster = Cluster(
+                address, timeout_s=timeout_s, clock=clock, on_change=self._tell, make_lane=make_node_lane
+            )
             self._servers = self._cluster.topology
         else:
+            make_lane: Callable[..., Lane] = Lane
+            if replication is not None:
+                make_lane = partial(ReplicatedLane, replication=replication)
             target = Primary(address, clock=clock) if isinstance(address, SentinelAddress) else address
-            self._servers = self._lane = Lane(target, timeout_s=timeout_s, clock=clock, on_change=self._tell)
+            self._servers = self._lane = make_lane(
+                target, timeout_s=timeout_s, clock=clock, on_change=self._tell
+            )
 
     @property
     def state(self) -> State:
@@ -133,6 +163,17 @@ class Store:
     def _tell(self, is_up: bool) -> None:
         for listener in self._listeners:
             listener("up" if is_up else "away")
+
+
+def settling_store(url: str, *, replicas: int, within_s: float) -> Store | None:
+    """A client for settlements that must stand on so many replicas; None where that is 0.
+
+    Args:
+        within_s: how long replicas may take, `store.settle_timeout_ms`.
+    """
+    if not replicas:
+        return None
+    return Store(url, timeout_s=within_s, replication=Replication(replicas, within_s))
 
 
 def pairs(reply: list[bytes]) -> dict[bytes, bytes]:

@@ -66,8 +66,11 @@ class Cluster:
         timeout_s: float,
         clock: Callable[[], float],
         on_change: Callable[[bool], None],
+        make_lane: Callable[..., NodeLane] = NodeLane,
     ) -> None:
-        self.topology = Topology(address, timeout_s=timeout_s, clock=clock, on_change=on_change)
+        self.topology = Topology(
+            address, timeout_s=timeout_s, clock=clock, on_change=on_change, make_lane=make_lane
+        )
         self._address = address
         self._timeout_s = timeout_s
         self._clock = clock

@@ -50,6 +50,7 @@ class Topology:
     Args:
         timeout_s: how long a call waits where it is told nothing else.
         on_change: called with the new `is_up`, once a change, from the event loop.
+        make_lane: what makes a lane, with the arguments of a `NodeLane`.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Topology:
         timeout_s: float,
         clock: Callable[[], float],
         on_change: Callable[[bool], None],
+        make_lane: Callable[..., NodeLane] = NodeLane,
     ) -> None:
         self.is_up = False
         self.is_down = False  # by its own account, at the last look
@@ -66,6 +68,7 @@ class Topology:
         self._timeout_s = timeout_s
         self._clock = clock
         self._on_change = on_change
+        self._make_lane = make_lane
         self._trouble = "it was not opened"
         self._lanes: dict[Node, NodeLane] = {}
         self._by_slot: list[NodeLane | None] = [None] * SLOTS
@@ -114,7 +117,7 @@ class Topology:
         if lane is None:
             if self._keeper is None:
                 raise self._away()
-            lane = self._lanes[node] = NodeLane(
+            lane = self._lanes[node] = self._make_lane(
                 node,
                 self._address.seeds[0].at(*node),
                 timeout_s=self._timeout_s,

@@ -77,6 +77,7 @@ if ARGV[9] == '1' and (not entry or tonumber(redis.call('ZSCORE', KEYS[4], id)) 
 end
 local known = mark and string.match(mark, '^%a+')
 if known and (known == 'withdrawn' or RANK[state] <= RANK[known]) then
+  redis.call('PEXPIRE', KEYS[5], MARK_MS) -- a write, so that a WAIT behind it waits for the first one too
   return DUPLICATE
 end
 if not known and not entry and ARGV[8] == '1' and now - tonumber(ARGV[4]) >= MARK_MS then

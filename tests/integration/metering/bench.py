@@ -19,7 +19,7 @@ from gateway.metering.takeover import Takeover
 from gateway.store import keys
 from gateway.store.account_scripts import AccountScripts
 from gateway.store.accounts import AccountStore
-from gateway.store.client import Store, pairs
+from gateway.store.client import Store, pairs, settling_store
 from tests.support.valkey import ValkeyServer
 
 KEY = "07abcdefghij"
@@ -81,13 +81,14 @@ class Ledger:
 
 
 class Gateway:
-    """What one process has of all this. `worker` names it."""
+    """What one process has of all this. `worker` names it; its settlements wait for so many `replicas`."""
 
-    def __init__(self, url: str, folder: Path, worker: str) -> None:
+    def __init__(self, url: str, folder: Path, worker: str, *, replicas: int = 0) -> None:
         self.worker = worker
         self.folder = folder
         self.store = Store(url, timeout_s=0.1)
-        self.accounts = AccountStore(self.store, SCRIPTS)
+        self.settling = settling_store(url, replicas=replicas, within_s=0.1)
+        self.accounts = AccountStore(self.store, SCRIPTS, settling=self.settling)
         self.settled: list[str] = []
         self.pending: list[int] = []
         self.journal = Journal(folder, worker, on_pending=self.pending.append, retry_s=0.02)
@@ -110,6 +111,8 @@ class Gateway:
 
     async def open(self) -> None:
         await self.store.open()
+        if self.settling is not None:
+            await self.settling.open()
 
     def start_meter(self) -> None:
         self.meter.open()
@@ -126,6 +129,8 @@ class Gateway:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.meter.aclose(0.2)
         await self.sweeper.aclose()
+        if self.settling is not None:
+            await self.settling.aclose()
         await self.store.aclose()
 
     def admission(self, request_id: str, *, tokens: int = 100, bound_nanousd: int = 9000) -> Admission:
