@@ -114,4 +114,4 @@ class CacheStore(Protocol):
         """
 
     async def is_followed(self, cache_key: str, flight: str) -> bool:
-        """Whether anyone has read of this flight in the last 2 s; a `read` that waits counts all the while."""
+        """Whether anyone has read of this flight in the last 2 s; a waiting `read` counts."""

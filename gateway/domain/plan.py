@@ -12,6 +12,7 @@ from enum import StrEnum
 import msgspec
 from msgspec import Raw
 
+from gateway.domain.cache import CachePolicy
 from gateway.domain.errors import FailureClass
 
 
@@ -126,6 +127,7 @@ class Target:
         timeouts: overrides of the upstream's, in seconds, by their configured names.
         max_output_tokens: cap on output where the caller names none.
         hedge: a second attempt may be made beside a slow one.
+        cache: how its answers are kept; None: not at all.
     """
 
     name: str
@@ -137,3 +139,4 @@ class Target:
     timeouts: Mapping[str, float] | None = None
     max_output_tokens: int | None = None
     hedge: bool = False
+    cache: CachePolicy | None = None
