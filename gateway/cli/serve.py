@@ -15,6 +15,7 @@ import click
 
 from gateway.catalog.advice import advise
 from gateway.config import ConfigError, Settings, load, load_file
+from gateway.config.alias import wants_cache
 from gateway.control.active_text import Overrides, with_overrides
 from gateway.control.reload import write_atomically
 from gateway.supervisor.main import SIGNALS
@@ -107,6 +108,12 @@ def spec_of(path: Path, runtime: Path, settings: Settings, overrides: Overrides)
             "data_dir": str(store.data_dir),
             "durability": store.durability,
         },
+        "cache": {
+            "is_wanted": wants_cache(settings.cache, settings.aliases.values()),
+            "memory_bytes": store.cache_memory_bytes,
+        }
+        if store.cache_embedded
+        else None,
         "demo": any(upstream.kind == "demo" for upstream in settings.upstreams.values()),
         "drain_grace_s": server.drain_grace_s,
         "drain_timeout_s": server.drain_timeout_s,

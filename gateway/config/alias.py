@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
@@ -17,7 +17,7 @@ from gateway.config.fields import (
     Model,
     ModelName,
 )
-from gateway.config.policy import CacheOverrides
+from gateway.config.policy import CacheOverrides, CacheSettings
 from gateway.config.upstream import TimeoutOverrides
 
 FailureName = Literal[
@@ -178,3 +178,8 @@ class RewriteSettings(Model):
     system_prompt: str | None = Field(
         default=None, description="A system message put in front of the others."
     )
+
+
+def wants_cache(cache: CacheSettings, aliases: Iterable[AliasSettings]) -> bool:
+    """Whether any call may be answered from the response cache."""
+    return cache.enabled or any(alias.cache is not None and alias.cache.enabled for alias in aliases)

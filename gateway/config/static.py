@@ -150,13 +150,27 @@ class StoreSettings(Model):
         "server has none.",
     )
     cache_url: Annotated[str, AfterValidator(is_store_url)] | None = Field(
-        default=None, repr=False, description="A second server for the response cache; null = the same store."
+        default=None,
+        repr=False,
+        description="A server for the response cache, named as in `url`, so that nothing of the ledger is "
+        "ever evicted; `embedded` is a small one of the gateway's own. null = that where `url` is embedded, "
+        "else the server of `url`, of whose memory the cache leaves a fifth.",
+    )
+    cache_memory_bytes: Annotated[Count, Field(ge=8_388_608)] = Field(
+        default=67_108_864,
+        description="Memory of the embedded server for the response cache, in bytes; what was not used for "
+        "longest goes when it is full. 64 MiB holds tens of thousands of short answers.",
     )
 
     @property
     def embedded(self) -> bool:
         """True where the gateway starts its own server."""
         return self.url == "embedded"
+
+    @property
+    def cache_embedded(self) -> bool:
+        """True where the gateway starts a server of its own for the response cache, once that is wanted."""
+        return (self.cache_url or self.url) == "embedded"
 
 
 class StaticSettings(Model):

@@ -16,11 +16,12 @@ from gateway.supervisor.children import Launcher, NotReady
 from gateway.supervisor.keeper import Keeper
 from gateway.supervisor.output import log, say
 from gateway.supervisor.processes import Processes
+from gateway.supervisor.recipes import cache_recipe, store_recipe
 from gateway.supervisor.sockets import CannotListen, listen, url
 from gateway.supervisor.spec import Spec, read_spec
-from gateway.supervisor.store import EmbeddedStore, StoreFailed
+from gateway.supervisor.store import EmbeddedServer, StoreFailed
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 SETTLE_S = 5.0  # beyond the bounds of the drain: last settlements and metrics, closing
 MANY_FILES = 1 << 20
 INSISTED_S = 1.0  # what a second signal leaves the store for its last write
@@ -33,6 +34,8 @@ class Supervisor:
     SIGINT: the same without the grace. A second one of these: all is killed, the store asked before.
     SIGHUP: the control process loads the configuration anew.
     SIGUSR1: the workers are replaced one by one, the new one ready before the old one stops accepting.
+    SIGUSR2: the embedded server of the response cache is started, where it can be and does not run yet; the
+    control process asks so once an alias wants it.
     """
 
     def __init__(self, spec: Spec, data: socket.socket, admin: socket.socket) -> None:
@@ -41,9 +44,16 @@ class Supervisor:
         self._urls = f"data={url(data)} admin={url(admin)}"
         self._processes = Processes()
         launcher = Launcher(spec, self._processes)
-        self._store: EmbeddedStore | None = None
+        self._store: EmbeddedServer | None = None
         if spec.store.embedded:
-            self._store = EmbeddedStore(spec.store.data_dir, spec.store.durability, self._processes)
+            recipe = store_recipe(spec.store.data_dir, spec.store.durability)
+            self._store = EmbeddedServer(recipe, self._processes)
+        self._cache: EmbeddedServer | None = None
+        self._cache_is_wanted = False
+        if spec.cache is not None:
+            recipe = cache_recipe(spec.store.data_dir, spec.cache.memory_bytes)
+            self._cache = EmbeddedServer(recipe, self._processes)
+            self._cache_is_wanted = spec.cache.is_wanted
         self._control = Keeper("control", partial(launcher.control, admin))
         self._others = [Keeper("demo", launcher.demo)] if spec.demo else []
         self._others.append(self._control)
@@ -86,6 +96,8 @@ class Supervisor:
         keeping: list[asyncio.Task[None]] = []
         if self._store is not None:
             keeping.append(await self._store.start())
+        if self._cache_is_wanted:
+            self._start_cache()
         # All at once, since each spends most of its start on imports. A worker waits for the control
         # process by itself, so that the newest aliases serve from the first call.
         keeping += await _started([*self._others, *self._workers])
@@ -113,14 +125,21 @@ class Supervisor:
         self._data.close()  # nobody accepts any more: refuse rather than queue
         await asyncio.gather(*(other.stop(signal.SIGTERM, SETTLE_S) for other in self._others))
         self._admin.close()
-        if self._store is not None:
-            await self._store.stop()
+        for server in self._servers():
+            await server.stop()
 
     async def _kill(self) -> None:
         everyone = [*self._workers, *self._others]
         await asyncio.gather(*(keeper.stop(signal.SIGKILL, INSISTED_S) for keeper in everyone))
-        if self._store is not None:
-            await self._store.stop(INSISTED_S)
+        for server in self._servers():
+            await server.stop(INSISTED_S)
+
+    def _servers(self) -> list[EmbeddedServer]:
+        return [server for server in (self._cache, self._store) if server is not None]
+
+    def _start_cache(self) -> None:
+        if self._cache is not None and not self._stop_asked.done():
+            self._cache.start_behind()
 
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -129,6 +148,7 @@ class Supervisor:
             loop.add_signal_handler(number, self._asked_to_stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._control.signal, signal.SIGHUP)
         loop.add_signal_handler(signal.SIGUSR1, self._replacement_asked.set)
+        loop.add_signal_handler(signal.SIGUSR2, self._start_cache)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def _asked_to_stop(self, number: signal.Signals) -> None:

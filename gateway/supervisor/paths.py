@@ -1,4 +1,4 @@
-"""Where things of the embedded store are: one answer for the supervisor and for the store's clients."""
+"""Where the embedded servers are: one answer for the supervisor and for their clients."""
 
 from __future__ import annotations
 
@@ -15,9 +15,18 @@ def embedded_socket(data_dir: Path) -> str:
     folder's has no such bound. `/tmp` is preferred to `TMPDIR` so that gateways with different
     environments meet. Computes only; `gateway.supervisor.store` makes the directory and checks its owner.
     """
+    return f"{_base(data_dir)}.sock"
+
+
+def embedded_cache_socket(data_dir: Path) -> str:
+    """The unix socket of the embedded server of the response cache, beside that of the store."""
+    return f"{_base(data_dir)}-cache.sock"
+
+
+def _base(data_dir: Path) -> str:
     temporary = "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else os.environ.get("TMPDIR", "/var/tmp")  # noqa: S108 - the directory inside is ours, mode 700, and checked
     name = hashlib.sha256(os.fsencode(os.path.realpath(data_dir))).hexdigest()[:12]
-    return f"{temporary}/tunegate-{os.getuid()}/{name}.sock"
+    return f"{temporary}/tunegate-{os.getuid()}/{name}"
 
 
 def server_binary() -> Path:

@@ -34,6 +34,19 @@ class StoreSpec:
 
 
 @dataclass(frozen=True)
+class CacheSpec:
+    """The embedded server of the response cache, in the store's folder.
+
+    Args:
+        is_wanted: whether to start it at once; else it waits for SIGUSR2.
+        memory_bytes: what it holds at most.
+    """
+
+    is_wanted: bool
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
 class Spec:
     """One gateway.
 
@@ -44,6 +57,7 @@ class Spec:
         admin: the control plane's address.
         workers: how many data-plane processes.
         store: the embedded store, if there is one.
+        cache: the cache's own embedded server; None = the cache is elsewhere.
         demo: whether an upstream of kind `demo` is configured.
         drain_grace_s: seconds a worker goes on accepting after SIGTERM.
         drain_timeout_s: seconds its running streams may take after that.
@@ -56,6 +70,7 @@ class Spec:
     admin: Address
     workers: int
     store: StoreSpec
+    cache: CacheSpec | None
     demo: bool
     drain_grace_s: float
     drain_timeout_s: float
@@ -73,6 +88,7 @@ def read_spec(path: Path) -> Spec:
         admin=Address(**raw["admin"]),
         workers=raw["workers"],
         store=StoreSpec(store["embedded"], Path(store["data_dir"]), store["durability"]),
+        cache=CacheSpec(**raw["cache"]) if raw["cache"] is not None else None,
         demo=raw["demo"],
         drain_grace_s=raw["drain_grace_s"],
         drain_timeout_s=raw["drain_timeout_s"],

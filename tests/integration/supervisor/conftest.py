@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.supervisor.paths import embedded_socket
+from gateway.supervisor.paths import embedded_cache_socket, embedded_socket
 from tests.integration.supervisor.gateway_run import GatewayRun
 
 
@@ -17,7 +17,8 @@ from tests.integration.supervisor.gateway_run import GatewayRun
 def new_data_dir() -> Iterator[Path]:
     parent = Path(tempfile.mkdtemp(prefix="tunegate-test-"))
     yield parent / "data"
-    Path(embedded_socket(parent / "data")).unlink(missing_ok=True)
+    for path in (embedded_socket(parent / "data"), embedded_cache_socket(parent / "data")):
+        Path(path).unlink(missing_ok=True)
     shutil.rmtree(parent)
 
 

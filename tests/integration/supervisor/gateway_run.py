@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.process import die_with_parent
-from gateway.supervisor.paths import embedded_socket
+from gateway.supervisor.paths import embedded_cache_socket, embedded_socket
 from tests.support.polling import until
 
 ROOT = Path(__file__).parents[3]
@@ -33,6 +33,8 @@ class GatewayRun:
         port: int = 0,
         grace_s: float = 0,
         drain_s: float = 5,
+        cache: dict[str, object] | None = None,
+        embedded: bool = True,
         behaviour: dict[str, dict[str, object]] | None = None,
     ) -> None:
         self.runtime = Path(tempfile.mkdtemp(prefix="tunegate-test-"))
@@ -44,7 +46,12 @@ class GatewayRun:
             "data": {"host": "127.0.0.1", "port": port},
             "admin": {"host": "127.0.0.1", "port": 0},
             "workers": workers,
-            "store": {"embedded": data_dir is not None, "data_dir": str(data_dir), "durability": "always"},
+            "store": {
+                "embedded": embedded and data_dir is not None,
+                "data_dir": str(data_dir),
+                "durability": "always",
+            },
+            "cache": cache,
             "demo": demo,
             "drain_grace_s": grace_s,
             "drain_timeout_s": drain_s,
@@ -160,10 +167,19 @@ async def greeting(port: int) -> tuple[str, int]:
 
 def store_command(data_dir: Path, *words: str) -> bytes:
     """One command to the embedded store; b"" where it is away. Replies here are short ones."""
+    return _command(embedded_socket(data_dir), words)
+
+
+def cache_command(data_dir: Path, *words: str) -> bytes:
+    """One command to the embedded server of the cache, likewise."""
+    return _command(embedded_cache_socket(data_dir), words)
+
+
+def _command(path: str, words: tuple[str, ...]) -> bytes:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(5)
         try:
-            sock.connect(embedded_socket(data_dir))
+            sock.connect(path)
             sock.sendall(" ".join(words).encode() + b"\r\n")
             return sock.recv(65536)
         except OSError:

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from gateway.cli.main import tunegate
 from gateway.cli.serve import checked, overrides_of, prepare
 from gateway.config import load
-from gateway.supervisor.spec import Address, read_spec
+from gateway.supervisor.spec import Address, CacheSpec, read_spec
 
 FILE = """
 server: {port: 8080, workers: 3, drain_grace_s: 1}
@@ -45,6 +45,33 @@ def test_the_supervisor_can_read_what_it_is_asked(file: Path, tmp_path: Path) ->
     assert (spec.runtime_dir / "active.yaml").read_text() == FILE
     modes = [path.stat().st_mode & 0o777 for path in (spec.runtime_dir, spec_path)]
     assert modes == [0o700, 0o600]
+
+
+@pytest.mark.parametrize(
+    ("more", "cache"),
+    [
+        ("", CacheSpec(is_wanted=False, memory_bytes=67108864)),
+        ("cache: {enabled: true}", CacheSpec(is_wanted=True, memory_bytes=67108864)),
+        (
+            "aliases: {a: {model: m, cache: {enabled: true}}}",
+            CacheSpec(is_wanted=True, memory_bytes=67108864),
+        ),
+        ("aliases: {a: {model: m, cache: {ttl_s: 5}}}", CacheSpec(is_wanted=False, memory_bytes=67108864)),
+        ("store: {url: 'redis://h'}", None),
+        ("store: {cache_url: 'redis://h'}", None),
+        (
+            "store: {url: 'redis://h', cache_url: embedded, cache_memory_bytes: 8388608}",
+            CacheSpec(False, 8388608),
+        ),
+    ],
+)
+def test_the_cache_gets_a_server_where_it_is_not_elsewhere(
+    file: Path, monkeypatch: pytest.MonkeyPatch, more: str, cache: CacheSpec | None
+) -> None:
+    monkeypatch.setattr("gateway.config.loader.unavailable", lambda _: [])
+    file.write_text(f"upstreams: {{a: {{kind: demo}}}}\n{more}\n")
+    text, settings = checked(file, {}, {})
+    assert read_spec(prepare(file, text, settings, {})).cache == cache
 
 
 def test_the_command_line_beats_the_file_in_every_process(file: Path, tmp_path: Path) -> None:

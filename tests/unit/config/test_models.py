@@ -21,7 +21,7 @@ server: {host: 127.0.0.1, port: 8080, workers: 1, max_body_bytes: 10485760, max_
 admin:  {host: 127.0.0.1, port: 8081, metrics_auth: false}
 reload: {watch: true}
 store: {url: embedded, data_dir: data, durability: always, timeout_ms: 100, settle_timeout_ms: 250,
-        wait_replicas: 0, cache_url: null}
+        wait_replicas: 0, cache_url: null, cache_memory_bytes: 67108864}
 telemetry: {otlp_url: null, otlp_headers: {}, service_name: tunegate, sample_ratio: 1.0, interval_s: 5}
 ledger: {retention_days: 90}
 upstreams:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.supervisor.paths import embedded_socket, server_binary
+from gateway.supervisor.paths import embedded_cache_socket, embedded_socket, server_binary
 
 SUN_PATH_BYTES = 104  # macOS has four less than Linux
 
@@ -30,6 +30,14 @@ def test_it_is_short_for_any_folder() -> None:
     path = embedded_socket(Path("/") / ("näme" * 50) / ("x" * 200))
     assert len(path.encode()) < SUN_PATH_BYTES
     assert Path(path).parent.name == f"tunegate-{os.getuid()}"
+
+
+def test_the_cache_has_a_socket_of_its_own_beside_it(tmp_path: Path) -> None:
+    path = embedded_cache_socket(tmp_path)
+    assert Path(path).parent == Path(embedded_socket(tmp_path)).parent
+    assert path != embedded_socket(tmp_path)
+    assert embedded_socket(tmp_path) not in path  # who looks for one process by its socket finds one
+    assert len(path.encode()) < SUN_PATH_BYTES
 
 
 def test_the_server_of_the_wheel_can_be_run() -> None:

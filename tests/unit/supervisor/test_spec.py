@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.supervisor.spec import MODULES, Address, Spec, StoreSpec, read_spec
+from gateway.supervisor.spec import MODULES, Address, CacheSpec, Spec, StoreSpec, read_spec
 
 RAW = {
     "config_path": "/etc/tunegate/gateway.yaml",
@@ -12,6 +12,7 @@ RAW = {
     "admin": {"host": "::1", "port": 0},
     "workers": 2,
     "store": {"embedded": True, "data_dir": "/var/lib/tunegate", "durability": "everysec"},
+    "cache": {"is_wanted": True, "memory_bytes": 8388608},
     "demo": False,
     "drain_grace_s": 1.5,
     "drain_timeout_s": 30,
@@ -31,11 +32,16 @@ def test_every_field_is_read(tmp_path: Path) -> None:
         admin=Address("::1", 0),
         workers=2,
         store=StoreSpec(embedded=True, data_dir=Path("/var/lib/tunegate"), durability="everysec"),
+        cache=CacheSpec(is_wanted=True, memory_bytes=8388608),
         demo=False,
         drain_grace_s=1.5,
         drain_timeout_s=30,
         modules=MODULES,
     )
+
+
+def test_a_gateway_may_have_no_server_for_the_cache(tmp_path: Path) -> None:
+    assert read_spec(write(tmp_path / "spec.json", {**RAW, "cache": None})).cache is None
 
 
 def test_modules_can_be_replaced_one_by_one(tmp_path: Path) -> None:
