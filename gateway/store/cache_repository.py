@@ -20,9 +20,6 @@ from gateway.store.client import Store
 from gateway.store.errors import StoreError, StoreReplyError
 from gateway.store.scripts import Script
 
-TIMEOUT_S = 0.05
-"""For the client of the cache's server: an answer that takes longer is a miss."""
-
 PUT_TIMEOUT_S = 0.5
 """An entry may be large, and nobody waits for it but its own request, which has its answer."""
 
@@ -39,7 +36,7 @@ class CacheRepository:
     """Implements `gateway.cache.port.CacheStore`.
 
     Args:
-        store: a client of the cache's server, with a short timeout (`TIMEOUT_S`).
+        store: a client of the cache's server, with a short timeout (`gateway/store/places.py`).
         is_shared: whether that server keeps the ledger too. Then nothing is added once four fifths of its
             memory are full.
     """

@@ -11,10 +11,16 @@ from gateway.supervisor.paths import embedded_cache_socket, embedded_socket
 
 
 class CachePlace(NamedTuple):
-    """Where the response cache is; `is_shared` where the same server keeps the ledger too."""
+    """Where the response cache is.
+
+    Args:
+        is_shared: the same server keeps the ledger too.
+        timeout_s: for its client; half of what other calls get, as a call without the cache only costs more.
+    """
 
     url: str
     is_shared: bool
+    timeout_s: float
 
 
 def store_url(store: StoreSettings) -> str:
@@ -26,12 +32,11 @@ def store_url(store: StoreSettings) -> str:
 
 def cache_place(store: StoreSettings) -> CachePlace:
     """Where the response cache is: as configured, its own embedded server, or the store's server."""
+    url = store.cache_url or store.url
     if store.cache_embedded:
-        return CachePlace(f"unix://{embedded_cache_socket(Path(store.data_dir))}", is_shared=False)
-    if store.cache_url is None:
-        return CachePlace(store.url, is_shared=True)
-    is_shared = _servers(store.cache_url) & _servers(store_url(store)) != set()
-    return CachePlace(store.cache_url, is_shared)
+        url = f"unix://{embedded_cache_socket(Path(store.data_dir))}"
+    is_shared = not _servers(url).isdisjoint(_servers(store_url(store)))
+    return CachePlace(url, is_shared, store.timeout_ms / 2000)
 
 
 def _servers(url: str) -> set[tuple[str, int, str | None]]:
