@@ -144,7 +144,7 @@ class Exchange(RequestResponseCycle):
             b"content-length: ",
             str(len(content)).encode(),
             b"\r\n\r\n",
-            content,
+            content if self.scope["method"] != "HEAD" else b"",  # else it were the next answer's beginning
         ]
         self.transport.write(b"".join(head))
         self._complete()

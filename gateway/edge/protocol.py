@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
 import time
 from asyncio import TimerHandle, Transport
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any, cast
 from urllib.parse import unquote
 
 import httptools
+from httptools.parser.url_parser import URL
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -27,6 +29,11 @@ from gateway.edge.render import JSON, render
 MAX_HEAD_BYTES = 64 * 1024
 SPARE_CONNECTIONS = 64
 """How many connections beyond the bound get an answer before they are closed; the rest are closed at once."""
+
+_AROUND_FIELD = len(": \r\n")
+_ONCE = {b"authorization", b"host", b"transfer-encoding"}
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[\w.~%!$&'()*+;=-]*)(?::[0-9]*)?").fullmatch
+"""Of one host (RFC 9112, section 3.2); a comma, which a name may have, is how proxies join two."""
 
 _PAUSE_ABOVE = 32 * 1024
 _LINGER_S = 2.0
@@ -139,6 +146,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def close_gently(self) -> None:
         """Close after a refusal: a reset would take the reply with it while the client still sends."""
         self._closing = True
+        self.pipeline.clear()  # what follows on this connection is not served
         if self.transport.is_closing():
             return
         if self.cycle is not None and self.cycle.more_body and self.transport.can_write_eof():
@@ -214,7 +222,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header."""
-        self._count_head(len(name) + len(value))
+        self._count_head(len(name) + len(value) + _AROUND_FIELD)
         super().on_header(name, value)
 
     def _count_head(self, size: int) -> None:
@@ -235,15 +243,20 @@ class GatewayProtocol(HttpToolsProtocol):
         scope["path"] = unquote(path) if "%" in path else path
         scope["query_string"] = url.query or b""
         headers: dict[bytes, bytes] = {}
-        hosts = 0
         for name, value in self.headers:
-            hosts += name == b"host"
             headers.setdefault(name, value)
-        if hosts > 1 or (hosts == 0 and version == "1.1"):
+        if len(headers) != len(self.headers) and _has_two_of_what_is_one(self.headers):
+            raise _Ambiguous
+        host = headers.get(b"host")
+        if (host is None and version == "1.1") or (host is not None and _HOST(host) is None):
             raise _Ambiguous
         coding = headers.get(b"transfer-encoding")
-        if coding is not None and coding.strip().lower() != b"chunked":
+        if coding is not None and (version != "1.1" or coding.strip().lower() != b"chunked"):
             raise _Ambiguous  # where its body ends nobody could say (RFC 9112, section 6.1)
+        if (version != "1.1" and version != "1.0") or b"#" in self.url:  # noqa: PLR1714  # twice as fast
+            raise _Ambiguous
+        if url.schema is not None and not _is_web_address(url):
+            raise _Ambiguous
         previous = self.cycle
         exchange = Exchange(
             scope=scope,
@@ -362,6 +375,17 @@ class GatewayProtocol(HttpToolsProtocol):
     def _await_reader(self) -> None:
         if self._stall_timer is None:
             self._stall_timer = self.loop.call_later(self._bounds.write_stall_s, self.transport.abort)
+
+
+def _has_two_of_what_is_one(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether a field that must be alone is not: two readers could each take another one."""
+    names = [name for name, _ in headers]
+    return any(names.count(name) > 1 for name in _ONCE)
+
+
+def _is_web_address(url: URL) -> bool:
+    """Whether an absolute target is one that a web client may send (RFC 9110, sections 4.2.4 and 7.1)."""
+    return url.schema.lower() in (b"http", b"https") and url.userinfo is None
 
 
 class _HeadTooLarge(Exception):
