@@ -11,7 +11,7 @@ from statistics import median
 from gateway.cli.doctor_finding import Finding, bad, ok, warn
 from gateway.config import Settings
 from gateway.control.plane import STORE_TIMEOUT_S, store_url
-from gateway.store.address import Command, parse_address
+from gateway.store.address import ClusterAddress, Command, parse_address
 from gateway.store.client import Store
 from gateway.store.errors import StoreError, StoreReplyError
 from gateway.store.keys import mark
@@ -66,6 +66,10 @@ async def _of_a_store(client: Store, settings: Settings) -> AsyncIterator[Findin
         for finding in server(read_info(b"\n".join(texts))):
             yield finding
     yield await _permissions(client)
+    if settings.store.wait_replicas:
+        is_cluster = isinstance(parse_address(store_url(settings)), ClusterAddress)
+        found = await _fewest_replicas(client, is_cluster=is_cluster)
+        yield replicas(found, settings.store.wait_replicas)
     yield latency(await _round_trips(client), settings.store.timeout_ms)
     seconds, micros = await client.call("TIME")
     yield skew("store clock", int(seconds) + int(micros) / 1e6 - time.time(), MOST_SKEW_S)
@@ -150,6 +154,31 @@ async def _permissions(client: Store) -> Finding:
         f"refused: {', '.join(refused)} ({next(iter(refused.values()))})",
         "permit them to the gateway's user; writes need a primary that can take them",
     )
+
+
+async def _fewest_replicas(client: Store, *, is_cluster: bool) -> int | None:
+    """How many replicas the primary has that has the fewest; None where we may not know."""
+    try:
+        if is_cluster:
+            ranges = await client.call("CLUSTER", "SLOTS")
+            return min(len(nodes) - 1 for _, _, *nodes in ranges)
+        said = read_info(await client.call("INFO", "replication"))
+    except StoreReplyError:
+        return None
+    return int(said.get("connected_slaves", "0"))
+
+
+def replicas(found: int | None, wanted: int) -> Finding:
+    """Whether there are as many replicas as settlements wait for."""
+    if found is None:
+        return warn("store replicas", "it does not tell of them", "permit INFO and CLUSTER SLOTS")
+    if found < wanted:
+        return warn(
+            "store replicas",
+            f"{found} where store.wait_replicas asks for {wanted}: settlements stay in the journal",
+            "add replicas, or lower store.wait_replicas",
+        )
+    return ok("store replicas", f"{found}; settlements wait for {wanted}")
 
 
 async def _round_trips(client: Store) -> list[float]:

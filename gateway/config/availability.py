@@ -34,7 +34,6 @@ class Unavailable:
 
 
 UNAVAILABLE = (
-    Unavailable("store.wait_replicas", "waiting for replicas"),
     Unavailable("store.cache_url", "the response cache"),
     Unavailable(
         "upstreams.*.kind",

@@ -23,6 +23,7 @@ def broken_references(draft: Draft, settings: Settings) -> Iterator[Finding]:
     """Every rule's findings."""
     yield from _listeners(draft, settings)
     yield from _upstreams(draft, settings)
+    yield from _replicas(draft, settings)
     for name in settings.aliases:
         yield from alias_references(draft, settings, name)
     yield from _circles(settings)
@@ -140,6 +141,12 @@ def _listeners(draft: Draft, settings: Settings) -> Iterator[Finding]:
 
 
 def _upstreams(draft: Draft, settings: Settings) -> Iterator[Finding]:
+def _replicas(draft: Draft, settings: Settings) -> Iterator[Finding]:
+    path = ("store", "wait_replicas")
+    if settings.store.embedded and settings.store.wait_replicas and draft.is_sound(("store", "url")):
+        yield path, "the embedded server has no replicas; write 0, or the URL of a store that has"
+
+
     training: str | None = None
     for name, upstream in settings.upstreams.items():
         path: Path = ("upstreams", name)

@@ -146,8 +146,8 @@ class StoreSettings(Model):
     )
     wait_replicas: Amount = Field(
         default=0,
-        description="Replicas that must hold a settlement before it counts as stored; 0, as the embedded "
-        "server has none.",
+        description="Replicas that must hold a settlement within `settle_timeout_ms` before it counts as "
+        "stored, else it goes to the journal; 0, as the embedded server has none.",
     )
     cache_url: Annotated[str, AfterValidator(is_store_url)] | None = Field(
         default=None,

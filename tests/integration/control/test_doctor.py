@@ -16,7 +16,9 @@ from click.testing import CliRunner, Result
 
 from gateway.cli.main import tunegate
 from tests.support.fake_upstream import running_upstream
+from tests.support.polling import until
 from tests.support.valkey import ValkeyServer
+from tests.support.valkey_cluster import ValkeyCluster
 
 SECRETS = ("sk-doctor-canary-1", "sk-doctor-canary-2", "the-stores-password")
 
@@ -142,3 +144,19 @@ async def test_a_store_that_evicts_and_forbids(file: Path) -> None:
     assert "HSET" not in refused
     assert blind["store server"]["state"] == "warn"
     assert blind["store permissions"]["state"] == "ok"
+
+
+async def test_whether_there_are_replicas_to_wait_for(file: Path) -> None:
+    with ValkeyServer(tcp=True) as server, ValkeyServer("--repl-diskless-sync-delay", "0", tcp=True) as other:
+        config = config_of(server.url, {"demo": {"kind": "demo"}})
+        config["store"]["wait_replicas"] = 1
+        _, alone = await doctor(file, config)
+        other.run("REPLICAOF", "127.0.0.1", server.port)
+        await until(lambda: other.run("ROLE")[3] == b"connected", "the replica's link")
+        _, paired = await doctor(file, config)
+    with ValkeyCluster(primaries=2, replicas=1) as cluster:
+        config["store"]["url"] = cluster.url
+        _, half = await doctor(file, config)
+    assert alone["store replicas"]["said"].startswith("0 where store.wait_replicas asks for 1")
+    assert paired["store replicas"] == paired["store replicas"] | {"state": "ok"}
+    assert half["store replicas"]["state"] == "warn"

@@ -154,3 +154,8 @@ def test_before_the_first_start_of_a_demo(tmp_path: Path, monkeypatch: pytest.Mo
     assert status == 0
     assert {line.split()[0] for line in output.splitlines()} <= {"ok", "warn"}
     assert "it starts with the gateway" in output
+
+
+@pytest.mark.parametrize(("found", "state"), [(None, "warn"), (0, "warn"), (1, "ok"), (2, "ok")])
+def test_there_are_replicas_to_wait_for(found: int | None, state: str) -> None:
+    assert doctor_store.replicas(found, 1).state == state

@@ -9,7 +9,6 @@ from tests.unit.config.loading import loaded, said
 from tests.unit.config.test_models import EVERY_FIELD
 
 ASKED_FOR = {
-    "store.wait_replicas": "store: {wait_replicas: 1}",
     "store.cache_url": "store: {cache_url: 'redis://h'}",
     "upstreams.a.kind": "upstreams: {a: {kind: azure, base_url: 'https://a'}}",
     "upstreams.a.quirks": "upstreams: {a: {kind: demo, quirks: {any: 1}}}",

@@ -175,3 +175,9 @@ def test_who_may_serve_what() -> None:
     assert may_serve(upstream(models=[], owns=["acme"]), OWNED)
     assert not may_serve(upstream(models=[OWNED], owns=["other"]), OWNED)
     assert not may_serve(upstream(), OWNED)
+
+
+def test_the_embedded_store_has_no_replicas_to_wait_for() -> None:
+    [line] = said("store: {wait_replicas: 1}")
+    assert line.startswith("f:1: store.wait_replicas: the embedded server has no replicas")
+    assert said("store: {wait_replicas: 1, url: 'redis://h'}") == []
