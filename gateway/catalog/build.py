@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Raw
 from msgspec.json import Encoder
 
+from gateway.catalog.caching import Caching
 from gateway.catalog.catalogue import Catalogue, Home, StoredAlias
 from gateway.catalog.retirements import retirements_at
 from gateway.config.alias import AliasSettings, FallbackSettings, RewriteSettings
@@ -42,7 +43,7 @@ def build(
     else:
         for name, stored in aliases.items():
             blocks[name] = (AliasSettings.model_validate(stored.block), stored.revision)
-    catalogue = Catalogue(homes, {})
+    catalogue = Catalogue(homes, {}, Caching(settings).keep)
     maker = _maker(settings, catalogue, {name: block for name, (block, _) in blocks.items()})
     for name, (block, revision) in blocks.items():
         catalogue.aliases[name] = maker.target(name, block, revision)
@@ -70,7 +71,7 @@ def imagine(
 
 def _maker(settings: Settings, catalogue: Catalogue, blocks: Mapping[str, AliasSettings]) -> _TargetMaker:
     rewrites = {name: compile_rewrite(name, rewrite) for name, rewrite in settings.rewrites.items()}
-    return _TargetMaker(catalogue, blocks, rewrites)
+    return _TargetMaker(catalogue, blocks, rewrites, Caching(settings))
 
 
 def compile_rewrite(name: str, settings: RewriteSettings) -> Rewrite:
@@ -117,14 +118,19 @@ class _TargetMaker:
     """Turns alias blocks into targets; a fallback that names an alias brings that alias's whole chain."""
 
     def __init__(
-        self, catalogue: Catalogue, blocks: Mapping[str, AliasSettings], rewrites: Mapping[str, Rewrite]
+        self,
+        catalogue: Catalogue,
+        blocks: Mapping[str, AliasSettings],
+        rewrites: Mapping[str, Rewrite],
+        caching: Caching,
     ) -> None:
         self._catalogue = catalogue
         self._blocks = blocks
         self._rewrites = rewrites
+        self._caching = caching
 
     def target(self, name: str, block: AliasSettings, revision: int) -> Target:
-        return Target(
+        target = Target(
             name=name,
             alias=name,
             release=f"{name}@{revision}/stable",
@@ -135,6 +141,7 @@ class _TargetMaker:
             max_output_tokens=block.max_output_tokens,
             hedge=block.hedge,
         )
+        return self._caching.keep(target, block.cache)
 
     def _chain(
         self, block: AliasSettings, seen: tuple[str, ...], called_as: FallbackSettings | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -110,9 +110,19 @@ class Home:
 
 
 class Catalogue:
-    """Answers what a name means. Make one with `catalog.build`."""
+    """Answers what a name means. Make one with `catalog.build`.
 
-    def __init__(self, homes: Sequence[Home], aliases: Mapping[str, Target]) -> None:
+    Args:
+        keep: gives a raw model's target its cache policy.
+    """
+
+    def __init__(
+        self,
+        homes: Sequence[Home],
+        aliases: Mapping[str, Target],
+        keep: Callable[[Target], Target] = lambda target: target,
+    ) -> None:
+        self._keep = keep
         self.homes = {home.name: home for home in homes}
         self.aliases = dict(aliases)
         self._raw_targets: dict[str, Target | None] = {}
@@ -167,6 +177,7 @@ class Catalogue:
                 candidates=tuple(home.candidate(model) for home in homes),
                 fallback_on=DEFAULT_FALLBACK_ON,
             )
+            target = self._keep(target)
         if len(self._raw_targets) >= _CACHED_TARGETS:  # names come from clients: bounded
             self._raw_targets.clear()
         self._raw_targets[model] = target

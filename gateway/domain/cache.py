@@ -25,7 +25,7 @@ class CachePolicy:
     ttl_s: int = 3600
     max_entry_bytes: int = 1 << 20
     nondeterministic: bool = False
-    replay_pace_ms: int = 0
+    replay_pace_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

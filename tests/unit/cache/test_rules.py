@@ -58,7 +58,8 @@ class TestCalls:
     @pytest.mark.parametrize("field", [{"store": True}, {"web_search_options": {}}])
     def test_what_rests_on_more_than_the_body_does_not(self, field: dict[str, Any]) -> None:
         assert not qualifies(temperature=0, **field)
-        assert qualifies(temperature=0, **dict.fromkeys(field, None))
+        nothing: dict[str, Any] = dict.fromkeys(field)
+        assert qualifies(temperature=0, **nothing)
 
     def test_the_caller_has_a_say(self) -> None:
         assert not qualifies(temperature=0, ask=CacheAsk("no-store"))
