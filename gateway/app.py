@@ -167,14 +167,14 @@ class Worker:
         """Connect to the store and see it once; where it is away, keep trying behind the scenes."""
         self._meter.open()
         try:
+            if self._settling is not None:
+                with contextlib.suppress(StoreError):  # the other one tells of it; both go on trying
+                    await self._settling.open()
             await self._store.open()
             await self._see_store()
         except StoreError as error:
             self.counters.set(STORE_AWAY, (), 1)
             log.warning("the store is away at the start; not ready until it was seen", error=str(error))
-            if self._settling is not None:
-                with contextlib.suppress(StoreError):  # the other one tells of it; both go on trying
-                    await self._settling.open()
             self._seeing_store = asyncio.create_task(self._see_store_in_time())
 
     async def aclose(self) -> None:
@@ -187,14 +187,14 @@ class Worker:
         await self._provisions.aclose(CLOSE_S)
         for transport in self._transports.values():
             await transport.aclose()
+        if self._settling is not None:
+            await self._settling.aclose()
         await self._store.aclose()
         if self._tracing is not None:
             await asyncio.to_thread(self._tracing.close)
         self._access_log.close()
 
     def swap(self, state: State) -> None:
-        if self._settling is not None:
-            await self._settling.aclose()
         """Put a state of the control process in force: configuration, aliases and discovered models at once.
 
         Raises:

@@ -140,13 +140,13 @@ def _listeners(draft: Draft, settings: Settings) -> Iterator[Finding]:
         yield path, "the data plane listens on this port already (server.port)"
 
 
-def _upstreams(draft: Draft, settings: Settings) -> Iterator[Finding]:
 def _replicas(draft: Draft, settings: Settings) -> Iterator[Finding]:
     path = ("store", "wait_replicas")
     if settings.store.embedded and settings.store.wait_replicas and draft.is_sound(("store", "url")):
         yield path, "the embedded server has no replicas; write 0, or the URL of a store that has"
 
 
+def _upstreams(draft: Draft, settings: Settings) -> Iterator[Finding]:
     training: str | None = None
     for name, upstream in settings.upstreams.items():
         path: Path = ("upstreams", name)

@@ -115,10 +115,10 @@ class ControlPlane:
             Path(settings.store.data_dir),
             lambda: self.keeper.settings.ledger.retention_days,
             self._counters,
+            self._settling,
         )
         self._sunset = SunsetKeeping(aliases, self.keeper, self._counters, time.time)
         auth = AdminAuth(self._configured_admin_key, self._secrets, time.monotonic)
-            self._settling,
         self.api = create_app(
             keys=KeyService(
                 KeyRepository(self._store),
@@ -174,13 +174,13 @@ class ControlPlane:
         for transport in self._transports.values():
             await transport.aclose()
         await self._ledger.aclose()
+        if self._settling is not None:
+            await self._settling.aclose()
         await self._store.aclose()
 
     def _render_metrics(self, accept: str) -> tuple[bytes, str]:
         """What the workers have counted, and this process."""
         self.metrics.apply("control", self._counters.take_delta())
-        if self._settling is not None:
-            await self._settling.aclose()
         return self.metrics.render(accept)
 
     async def _meet_store(self) -> str | None:
@@ -190,14 +190,14 @@ class ControlPlane:
             try:
                 if not is_open:
                     is_open = True  # a failed open goes on trying by itself
+                    if self._settling is not None:
+                        with contextlib.suppress(StoreAway):
+                            await self._settling.open()
                     await self._store.open()
                 made = await self._make_admin_key()
                 await self.keeper.refresh()
             except StoreAway:
                 await asyncio.sleep(_RETRY_S)
-                    if self._settling is not None:
-                        with contextlib.suppress(StoreAway):
-                            await self._settling.open()
                 continue
             return made
 
