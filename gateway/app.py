@@ -118,9 +118,12 @@ class Worker:
         accounts = AccountStore(self._store, settling=self._settling)
         process = f"{os.getpid()}-{secrets.token_hex(8)}"
         journals = Path(settings.store.data_dir) / "journal"
+        self._journal = Journal(
+            journals, process, on_pending=lambda n: self.counters.set(JOURNAL_PENDING, (), n)
+        )
         self._meter = Meter(
             accounts,
-            Journal(journals, process, on_pending=lambda n: self.counters.set(JOURNAL_PENDING, (), n)),
+            self._journal,
             Rejected(journals, process),
             process,
             settle_timeout_s=settings.store.settle_timeout_ms / 1000,
@@ -162,6 +165,11 @@ class Worker:
         return Bounds(
             server.max_body_bytes, server.header_timeout_s, server.write_stall_s, server.max_connections
         )
+
+    @property
+    def unsettled(self) -> int:
+        """How many settlements of this worker wait for the store."""
+        return self._journal.pending
 
     async def open(self) -> None:
         """Connect to the store and see it once; where it is away, keep trying behind the scenes."""

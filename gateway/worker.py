@@ -1,6 +1,7 @@
 """A data-plane worker process: uvicorn on an inherited socket, and the signals of its supervisor.
 
-    SIGTERM  drain: not ready, accept for the grace period, then refuse new calls and finish the running ones
+    SIGTERM  drain: not ready, accept for the grace period, then refuse new calls and finish the running ones;
+             then wait for the store to take what it has not taken, where the time is not over
     SIGUSR2  replaced by another worker: accept no more, finish, leave
     SIGINT   the same as SIGTERM without the grace
 
@@ -35,6 +36,8 @@ log = structlog.get_logger(__name__)
 
 _POLL_S = 0.05
 _LAST_S = 1.0
+_JOURNAL_S = 30.0
+"""How long a drain may go on for the journal alone: its disk may go with the container."""
 _CONTROL_S = 1.0
 """How long a starting worker waits for the control process; a worker without it serves all the same."""
 
@@ -93,7 +96,10 @@ class WorkerProcess:
         log.info("draining", grace_s=self._grace_s, timeout_s=self._timeout_s)
         await self._wait(lambda: False, self._grace_s)
         self._worker.service.is_refusing = True
+        began = asyncio.get_running_loop().time()
         await self._wait(self._is_idle, self._timeout_s)
+        left_s = began + self._timeout_s - asyncio.get_running_loop().time()
+        await self._wait(lambda: not self._worker.unsettled, min(_JOURNAL_S, left_s))
 
     async def _make_way(self) -> None:
         """Another worker serves: until the last client has gone there, each call that comes is answered."""
