@@ -61,7 +61,7 @@ class ConfigReloader:
         self._environment = environment
         self._keeper = keeper
         self._link = link
-        self._has_demo = bool(_demos(keeper.settings))
+        self._started_with = _kinds_with_a_process(keeper.settings)
         self._sightings = Sightings(known=None)
         self._turn = asyncio.Lock()
 
@@ -82,7 +82,7 @@ class ConfigReloader:
                 active = with_blocks_of(active, self._keeper.text, _STATIC_BLOCKS)
                 settings = self._load(active)
             changed = differences(running.dynamic, settings.dynamic)
-            static_ignored += self._late_demos(settings)
+            static_ignored += self._without_process(settings)
             await asyncio.to_thread(write_atomically, self._active_path, active)
             generation = await self._keeper.use_config(active, settings)
             if self._keeper.current is None:
@@ -114,9 +114,10 @@ class ConfigReloader:
             if self._sightings.see(await asyncio.to_thread(fingerprint, self._path)):
                 await self.reload_logged("the file changed")
 
-    def _late_demos(self, settings: Settings) -> list[str]:
-        """Upstreams of kind demo, where the gateway started without any: their process starts with it."""
-        return [] if self._has_demo else [f"upstreams.{name}.kind" for name in _demos(settings)]
+    def _without_process(self, settings: Settings) -> list[str]:
+        """Upstreams of a kind whose process starts with the gateway, where it started without any."""
+        late = _kinds_with_a_process(settings) - self._started_with
+        return [f"upstreams.{name}.kind" for name, each in settings.upstreams.items() if each.kind in late]
 
     def _note_unless_changed_since_start(self) -> None:
         with contextlib.suppress(
@@ -139,8 +140,10 @@ class ConfigReloader:
         return load(text, base=self._path.parent, env=self._environment, name=str(self._path))
 
 
-def _demos(settings: Settings) -> list[str]:
-    return [name for name, upstream in settings.upstreams.items() if upstream.kind == "demo"]
+def _kinds_with_a_process(settings: Settings) -> set[str]:
+    """Of the kinds that are served by a process of ours, those that are in use."""
+    kinds = ("demo", "litellm")
+    return {each.kind for each in settings.upstreams.values() if each.enabled and each.kind in kinds}
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gateway.process import parent_death_signal
 
@@ -85,11 +85,13 @@ class Processes:
         pass_fds: Sequence[int] = (),
         foreign: bool = False,
         stdin: int = subprocess.DEVNULL,
+        env: Mapping[str, str] | None = None,
     ) -> Process:
         """Start a program in a process group of its own, within our session; stdout and stderr are ours.
 
         Its own group, because a terminal's Ctrl-C reaches a whole group and the order of stopping is ours to
         keep. A `foreign` program does not watch the lifeline; at our death it gets SIGTERM, ours get SIGKILL.
+        `env` replaces our own environment.
         """
         us = os.getpid()
 
@@ -105,6 +107,7 @@ class Processes:
             argv,
             pass_fds=pass_fds,
             stdin=stdin,
+            env=env,
             process_group=0,
             preexec_fn=tie,  # noqa: PLW1509 - unsafe beside threads only; the supervisor has none
         )
