@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import Any
 
 import httpx2
 import pytest
 
+from gateway.store.keys import ledger
 from tests.e2e.gateway_process import GatewayProcess, running_gateway, wait_until
 from tests.support.valkey_cluster import ValkeyCluster
 from tests.support.valkey_sentinel import WatchedPair
@@ -115,3 +117,23 @@ def test_behind_sentinels_calls_go_on_after_the_primary_was_killed() -> None:
         assert total["requests"] == len(written)
         assert gateway.stop() == 0
         assert gateway.logged("a request failed") == []
+
+
+def test_a_drain_ends_once_the_replica_has_every_settlement() -> None:
+    with WatchedPair(sentinels=1) as pair:
+        settings = config(pair.url)
+        settings["store"] |= {"wait_replicas": 1, "settle_timeout_ms": 250}
+        with running_gateway(settings) as gateway:
+            caller = Caller(gateway, gateway.new_key())
+            assert [caller.call() for _ in range(3)] == [200] * 3
+            pair.replica.pause()
+            assert [caller.call() for _ in range(5)] == [200] * 5
+            gateway.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: len(gateway.logged("draining")) == 2, "the drain of both workers")
+            time.sleep(1)  # far longer than a drain takes that waits for nothing
+            assert gateway.process.poll() is None
+            pair.replica.resume()
+            assert gateway.process.wait(20) == 0
+            assert list((gateway.data_dir / "journal").glob("*.journal*")) == []
+        kept = [pair.replica.run("XLEN", ledger(f"{shard:02}")) for shard in range(64)]
+        assert sum(kept) == len(caller.served)
