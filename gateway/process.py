@@ -1,13 +1,14 @@
 """What every child of the supervisor does first: read its argv, tie its life to its parent's, report.
 
 Standard library only. An entry point calls `parse_child_args` and `die_with_parent`, opens what it serves,
-then calls `watch_lifeline` and `report_ready`.
+then calls `watch_lifeline` and `report_ready`, which also keeps telling that its event loop turns.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import ctypes
 import os
 import signal
@@ -18,6 +19,8 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
+BEAT_EVERY_S = 1.0
+
 
 @dataclass(frozen=True)
 class ChildArgs:
@@ -25,11 +28,12 @@ class ChildArgs:
 
     Args:
         runtime: the directory of this gateway's run (`active.yaml`, `control.sock`).
-        ready_fd: write end of a pipe; `report_ready` uses it once.
+        ready_fd: write end of a pipe, for `report_ready`.
         lifeline_fd: read end of a pipe that ends when the supervisor dies.
         listen_fd: a bound, listening, non-blocking TCP socket; None for a child that has none.
         config_path: the configuration file as the operator named it, absolute.
         index: which worker of the pool, from 0.
+        because: why it is started: "start", or why the one before it is replaced.
         socket: path of a unix socket the child makes itself (the demo upstream).
     """
 
@@ -39,6 +43,7 @@ class ChildArgs:
     listen_fd: int | None = None
     config_path: Path | None = None
     index: int = 0
+    because: str = "start"
     socket: str | None = None
 
 
@@ -51,6 +56,7 @@ def parse_child_args(argv: list[str] | None = None) -> ChildArgs:
     parser.add_argument("--listen-fd", type=int)
     parser.add_argument("--config-path", type=Path)
     parser.add_argument("--index", type=int, default=0)
+    parser.add_argument("--because", default="start")
     parser.add_argument("--socket")
     return ChildArgs(**vars(parser.parse_args(argv)))
 
@@ -72,11 +78,29 @@ def die_with_parent() -> None:
         os._exit(1)
 
 
-def report_ready(args: ChildArgs, notes: Sequence[str] = ()) -> None:
-    """Tell the supervisor that this child serves; it prints `notes`, one line each. Call it once."""
+def report_ready(
+    args: ChildArgs, notes: Sequence[str] = (), *, heart: asyncio.AbstractEventLoop | None = None
+) -> None:
+    """Tell the supervisor that this child serves; it prints `notes`, one line each. Call it once.
+
+    Args:
+        heart: tells each second from this loop that it turns. The supervisor ends whoever once did so and
+            is silent for too long.
+    """
     lines = [f"note: {' '.join(note.splitlines())}\n" for note in notes]
-    with os.fdopen(args.ready_fd, "w", encoding="utf-8") as pipe:
+    with os.fdopen(args.ready_fd, "w", encoding="utf-8", closefd=heart is None) as pipe:
         pipe.writelines([*lines, "ready\n"])
+    if heart is not None:
+        os.set_blocking(args.ready_fd, False)
+        _beat(heart, args.ready_fd)
+
+
+def _beat(heart: asyncio.AbstractEventLoop, pipe: int) -> None:
+    # A full pipe: the supervisor is frozen, and reads the older beats first. A broken one: it is gone, and
+    # the lifeline says so.
+    with contextlib.suppress(OSError):
+        os.write(pipe, b"alive\n")
+    heart.call_later(BEAT_EVERY_S, _beat, heart, pipe)
 
 
 def watch_lifeline(loop: asyncio.AbstractEventLoop, args: ChildArgs, on_eof: Callable[[], None]) -> None:

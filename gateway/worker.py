@@ -31,6 +31,7 @@ from gateway.edge.protocol import SPARE_CONNECTIONS, Bounds, GatewayProtocol
 from gateway.link import ControlLink
 from gateway.process import ChildArgs, die_with_parent, parse_child_args, report_ready, watch_lifeline
 from gateway.telemetry.logs import configure_logging
+from gateway.telemetry.metrics import REPLACEMENT_REASONS, WORKER_REPLACEMENTS
 
 log = structlog.get_logger(__name__)
 
@@ -155,6 +156,8 @@ async def serve(args: ChildArgs) -> None:
     loop = asyncio.get_running_loop()
     watch_lifeline(loop, args, lambda: os._exit(1))
     worker, text = create_worker(args.runtime, args.config_path, os.environ, loop)
+    if args.because in REPLACEMENT_REASONS:
+        worker.counters.inc(WORKER_REPLACEMENTS, (args.because,))
     settings = worker.snapshots.current.settings.server
     config = uvicorn.Config(
         worker.application,
@@ -189,7 +192,7 @@ async def serve(args: ChildArgs) -> None:
     while not server.started and not serving.done():  # noqa: ASYNC110 # uvicorn offers no event
         await asyncio.sleep(0.005)
     _rest_the_collector()
-    report_ready(args)
+    report_ready(args, heart=loop)
     try:
         await serving
     finally:

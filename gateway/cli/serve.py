@@ -117,5 +117,10 @@ def spec_of(path: Path, runtime: Path, settings: Settings, overrides: Overrides)
         "demo": any(upstream.kind == "demo" for upstream in settings.upstreams.values()),
         "drain_grace_s": server.drain_grace_s,
         "drain_timeout_s": server.drain_timeout_s,
+        "health": {
+            "unresponsive_s": server.worker_unresponsive_s,
+            "memory_bytes": server.worker_memory_limit_bytes,
+            "open_files": server.worker_max_open_files,
+        },
         "overrides": overrides,
     }

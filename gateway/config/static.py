@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from gateway.config.fields import Amount, Count, Flag, Grace, Model, Port, Seconds, Whole
+from gateway.config.fields import Amount, Count, Flag, Grace, Model, Number, Port, Seconds, Whole
 from gateway.config.telemetry import TelemetrySettings
 from gateway.config.urls import is_store_url
 
@@ -93,6 +93,21 @@ class ServerSettings(Model):
     drain_timeout_s: Grace = Field(
         default=300,
         description="Seconds that running streams get to finish while draining; long answers take minutes.",
+    )
+    worker_unresponsive_s: Annotated[Number, Field(ge=3)] | None = Field(
+        default=30,
+        description="Seconds without a turn of its event loop after which a worker, or the control process, "
+        "is ended and started anew; one that is only busy turns it now and then. null = never, for debuggers.",
+    )
+    worker_memory_limit_bytes: Annotated[Whole, Field(ge=134_217_728)] | None = Field(
+        default=None,
+        description="Memory of one worker, in bytes, swapped included, above which another takes its place "
+        "and it finishes its streams; a worker starts with some 70 MB. null = no bound but the system's.",
+    )
+    worker_max_open_files: Annotated[Whole, Field(ge=128)] | None = Field(
+        default=None,
+        description="Open files of one worker, sockets included, above which another takes its place; null = "
+        "32 less than the system grants, which is more than its connections take.",
     )
 
 

@@ -79,7 +79,7 @@ async def serve(args: ChildArgs) -> None:
     following = loop.create_task(plane.run())
     while not server.started and not serving.done():  # noqa: ASYNC110  # uvicorn has no event for it
         await asyncio.sleep(0.005)
-    report_ready(args, [f"admin key: {made}"] if made is not None else [])
+    report_ready(args, [f"admin key: {made}"] if made is not None else [], heart=loop)
     try:
         await asyncio.wait({serving, following}, return_when=asyncio.FIRST_COMPLETED)
         if following.done():  # it ends by a bug only; the supervisor starts us anew

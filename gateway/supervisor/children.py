@@ -14,6 +14,7 @@ from typing import Any
 from gateway.supervisor.output import say
 from gateway.supervisor.processes import Process, Processes
 from gateway.supervisor.spec import Spec
+from gateway.supervisor.vitals import Pulse
 
 READY_WITHIN_S = (
     30.0  # imports, first contact with the store and the first look at upstreams on a slow machine
@@ -25,10 +26,12 @@ class NotReady(Exception):
 
 
 class Child:
-    """One process and the pipe by which it tells `note: ...` lines and, once, `ready`."""
+    """One process and the pipe by which it tells `note: ...` lines, once `ready`, and then `alive`."""
 
     def __init__(self, process: Process, pipe: int, on_note: Callable[[str], None]) -> None:
         self.process = process
+        self.pulse = Pulse()
+        self.end_is = "died"  # what its end is put down to
         self._pipe: int | None = pipe
         self._on_note = on_note
         self._rest = b""
@@ -61,7 +64,9 @@ class Child:
         chunk = os.read(pipe, 65536)
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
-            if line.startswith(b"note: "):
+            if line == b"alive":
+                self.pulse.beat()
+            elif line.startswith(b"note: "):
                 self._on_note(line[6:].decode("utf-8", "replace"))
             elif line == b"ready" and not self._ready.done():
                 self._ready.set_result(None)
@@ -76,34 +81,39 @@ class Child:
 
 
 class Launcher:
-    """Starts children as `python -m <module>` with the arguments that `gateway.process` reads."""
+    """Starts children as `python -m <module>` with the arguments that `gateway.process` reads.
+
+    `because` is why one is started: "start", or why it takes the place of another.
+    """
 
     def __init__(self, spec: Spec, processes: Processes) -> None:
         self._spec = spec
         self._processes = processes
 
-    def demo(self) -> Child:
+    def demo(self, because: str) -> Child:
         """The demo upstream, on a unix socket in the runtime directory."""
-        return self._start("demo", "demo", "--socket", str(self._spec.runtime_dir / "demo.sock"))
+        return self._start("demo", "demo", because, "--socket", str(self._spec.runtime_dir / "demo.sock"))
 
-    def control(self, listener: socket.socket) -> Child:
+    def control(self, listener: socket.socket, because: str) -> Child:
         """The control process."""
-        return self._start("control", "control", *self._config(), listener=listener)
+        return self._start("control", "control", because, *self._config(), listener=listener)
 
-    def worker(self, listener: socket.socket, index: int) -> Child:
+    def worker(self, listener: socket.socket, index: int, because: str) -> Child:
         """One data-plane worker."""
         config = (*self._config(), "--index", str(index))
-        return self._start("worker", f"worker-{index}", *config, listener=listener)
+        return self._start("worker", f"worker-{index}", because, *config, listener=listener)
 
     def _config(self) -> tuple[str, str]:
         return "--config-path", str(self._spec.config_path)
 
-    def _start(self, kind: str, name: str, *arguments: str, listener: socket.socket | None = None) -> Child:
+    def _start(
+        self, kind: str, name: str, because: str, *arguments: str, listener: socket.socket | None = None
+    ) -> Child:
         lifeline = self._processes.lifeline
         ours, theirs = os.pipe()
         fds = [theirs, lifeline]
         argv = [sys.executable, "-m", self._spec.modules[kind], "--runtime", str(self._spec.runtime_dir)]
-        argv += ["--ready-fd", str(theirs), "--lifeline-fd", str(lifeline)]
+        argv += ["--ready-fd", str(theirs), "--lifeline-fd", str(lifeline), "--because", because]
         if listener is not None:
             fds.append(listener.fileno())
             argv += ["--listen-fd", str(listener.fileno())]

@@ -16,12 +16,12 @@ class Keeper:
 
     Args:
         name: the place's name, for the log.
-        launch: starts a child for it. Raises `NotReady`.
+        launch: starts a child for it, told why. Raises `NotReady`.
         retire_within_s: how long a replaced child may take to finish its streams.
     """
 
-    def __init__(self, name: str, launch: Callable[[], Child], *, retire_within_s: float = 0) -> None:
-        self._name = name
+    def __init__(self, name: str, launch: Callable[[str], Child], *, retire_within_s: float = 0) -> None:
+        self.name = name
         self._launch = launch
         self._retire_within_s = retire_within_s
         self._child: Child | None = None  # the one in place: it was ready, though it may have died since
@@ -29,6 +29,7 @@ class Keeper:
         self._filling = asyncio.Lock()  # a restart and a replacement never both fill the place
         self._mine: set[Child] = set()  # the one in place, those that start and those that retire
         self._retiring: dict[Child, asyncio.Task[None]] = {}
+        self._ended = asyncio.Event()  # one of them has, perhaps the one in place
         self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> asyncio.Task[None]:
@@ -36,8 +37,8 @@ class Keeper:
 
         Raises `NotReady`.
         """
-        child = await self._fill()
-        self._keeping = asyncio.create_task(self._keep(child))
+        await self._fill("start")
+        self._keeping = asyncio.create_task(self._keep())
         return self._keeping
 
     def signal(self, number: int) -> None:
@@ -47,16 +48,43 @@ class Keeper:
         else:
             self._child.process.signal(number)
 
-    async def replace(self) -> None:
+    @property
+    def child(self) -> Child | None:
+        """The one in place, if it lives."""
+        return None if self._child is None or self._child.process.exited.done() else self._child
+
+    @property
+    def children(self) -> list[Child]:
+        """All of its processes: the one in place, those that start and those that retire."""
+        return list(self._mine)
+
+    @property
+    def is_retiring(self) -> bool:
+        """Whether a replaced child has not ended yet."""
+        return bool(self._retiring)
+
+    async def replace(self, because: str, only: Child | None = None) -> None:
         """Put a new child in place, then let the old one finish its streams.
+
+        Args:
+            because: the reason, for the log and the new one.
+            only: do nothing where another one than this is in place meanwhile.
 
         Raises `NotReady`; then the old one stays.
         """
         async with self._filling:
             old = self._child
-            await self._fill()
+            if only is not None and only is not old:
+                return
+            await self._fill(because)
         if old is not None:
             self._retiring[old] = asyncio.create_task(self._retire(old))
+
+    def end_unresponsive(self, child: Child) -> None:
+        """End one of its processes that does nothing any more; its place is filled again."""
+        child.end_is = "unresponsive"
+        child.pulse.silent_s = None  # it is judged; one that waits for a disk dies later
+        child.process.signal(signal.SIGKILL)
 
     async def stop(self, number: int, within_s: float) -> None:
         """Fill the place no more and end everything in it with this signal, past the bound by force."""
@@ -64,44 +92,50 @@ class Keeper:
             self._keeping.cancel()
         await asyncio.gather(*(self._end(child, number, within_s) for child in self._mine))
 
-    async def _keep(self, child: Child) -> None:
+    async def _keep(self) -> None:
         backoff = Backoff()
         while True:
-            await asyncio.wait({child.process.exited})
-            if child is self._child:  # else it was replaced, and meant to end
+            await self._ended.wait()
+            self._ended.clear()
+            child = self._child
+            if child is not None and child.process.exited.done():  # else one that was meant to end
                 await self._restore(child, backoff)
-            child = self._child or child
 
     async def _restore(self, dead: Child, backoff: Backoff) -> None:
         code, alive_s = dead.process.exited.result(), dead.process.alive_s
         delay_s = backoff.after(alive_s)
-        log("child_exited", "warning", child=self._name, code=code, restart_in_s=delay_s)
+        because = dead.end_is
+        log("child_exited", "warning", child=self.name, code=code, because=because, restart_in_s=delay_s)
         while True:
             await asyncio.sleep(delay_s)
             async with self._filling:
                 if self._child is not dead:
                     return
                 try:
-                    await self._fill()
+                    await self._fill(because)
                 except NotReady as error:
                     delay_s = backoff.after(0)
-                    log("child_not_ready", "error", child=self._name, reason=error, restart_in_s=delay_s)
+                    log("child_not_ready", "error", child=self.name, reason=error, restart_in_s=delay_s)
                 else:
                     return
 
-    async def _fill(self) -> Child:
-        child = self._launch()
+    async def _fill(self, because: str) -> Child:
+        child = self._launch(because)
         self._mine.add(child)
-        child.process.exited.add_done_callback(lambda _: self._mine.discard(child))
+        child.process.exited.add_done_callback(lambda _: self._forget(child))
         await child.ready()
-        log("child_ready", child=self._name, pid=child.process.pid)
+        log("child_ready", child=self.name, pid=child.process.pid, because=because)
         self._child = child
         while self._held:
             child.process.signal(self._held.pop())
         return child
 
+    def _forget(self, child: Child) -> None:
+        self._mine.discard(child)
+        self._ended.set()
+
     async def _retire(self, child: Child) -> None:
-        log("child_retires", child=self._name, pid=child.process.pid)
+        log("child_retires", child=self.name, pid=child.process.pid)
         await self._end(child, signal.SIGUSR2, self._retire_within_s)
         del self._retiring[child]
 
@@ -113,4 +147,4 @@ class Keeper:
                 signal.SIGTERM
             )  # ends a Python that still imports without a word; SIGINT, with a traceback
         if not await child.process.stop(number, within_s):
-            log("child_killed", "warning", child=self._name, pid=child.process.pid, after_s=within_s)
+            log("child_killed", "warning", child=self.name, pid=child.process.pid, after_s=within_s)

@@ -20,6 +20,7 @@ from gateway.supervisor.recipes import cache_recipe, store_recipe
 from gateway.supervisor.sockets import CannotListen, listen, url
 from gateway.supervisor.spec import Spec, read_spec
 from gateway.supervisor.store import EmbeddedServer, StoreFailed
+from gateway.supervisor.watch import Watch
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 SETTLE_S = 5.0  # beyond the bounds of the drain: last settlements and metrics, closing
@@ -62,6 +63,7 @@ class Supervisor:
             Keeper(f"worker-{index}", partial(launcher.worker, data, index), retire_within_s=drain_s)
             for index in range(spec.workers)
         ]
+        self._watch = Watch(self._workers, self._others, spec.health)
         self._drain_within_s = {signal.SIGTERM: spec.drain_grace_s + drain_s, signal.SIGINT: drain_s}
         self._stop_asked: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
         self._stop_insisted = asyncio.Event()
@@ -102,12 +104,13 @@ class Supervisor:
         # process by itself, so that the newest aliases serve from the first call.
         keeping += await _started([*self._others, *self._workers])
         say(f"ready {self._urls}")
-        replacing = asyncio.create_task(self._replace_when_asked())
+        ours = [asyncio.create_task(self._replace_when_asked()), asyncio.create_task(self._watch.run())]
         try:
-            done, _ = await asyncio.wait({*keeping, replacing}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({*keeping, *ours}, return_when=asyncio.FIRST_COMPLETED)
             done.pop().result()  # none of them returns: this raises what broke it
         finally:
-            replacing.cancel()
+            for task in ours:
+                task.cancel()
 
     async def _replace_when_asked(self) -> None:
         while True:
@@ -115,7 +118,7 @@ class Supervisor:
             self._replacement_asked.clear()
             try:
                 for worker in self._workers:
-                    await worker.replace()
+                    await worker.replace("asked")
                 log("workers_replaced")
             except NotReady as error:
                 log("replacement_failed", "error", reason=error)

@@ -47,6 +47,21 @@ class CacheSpec:
 
 
 @dataclass(frozen=True)
+class HealthSpec:
+    """When a child is replaced.
+
+    Args:
+        unresponsive_s: seconds without a sign of its event loop; None = never for that.
+        memory_bytes: a worker's ceiling; None = none.
+        open_files: a worker's ceiling; None = a few less than the system grants.
+    """
+
+    unresponsive_s: float | None
+    memory_bytes: int | None
+    open_files: int | None
+
+
+@dataclass(frozen=True)
 class Spec:
     """One gateway.
 
@@ -61,6 +76,7 @@ class Spec:
         demo: whether an upstream of kind `demo` is configured.
         drain_grace_s: seconds a worker goes on accepting after SIGTERM.
         drain_timeout_s: seconds its running streams may take after that.
+        health: when a child is replaced.
         modules: entry points that replace those of `MODULES`, by kind of child (tests).
     """
 
@@ -74,6 +90,7 @@ class Spec:
     demo: bool
     drain_grace_s: float
     drain_timeout_s: float
+    health: HealthSpec
     modules: Mapping[str, str]
 
 
@@ -92,5 +109,6 @@ def read_spec(path: Path) -> Spec:
         demo=raw["demo"],
         drain_grace_s=raw["drain_grace_s"],
         drain_timeout_s=raw["drain_timeout_s"],
+        health=HealthSpec(**raw["health"]),
         modules={**MODULES, **raw.get("modules", {})},
     )

@@ -122,6 +122,12 @@ WORKER_STARTS = Metric(
     "counter",
     "Workers that have begun: at a start, a restart, a replacement.",
 )
+WORKER_REPLACEMENTS = Metric(
+    "tunegate_worker_replacements_total",
+    "counter",
+    "Workers that took the place of another, by why.",
+    ("reason",),
+)
 
 ALL = (
     REQUESTS,
@@ -143,9 +149,13 @@ ALL = (
     MODEL_DAYS,
     WORKERS,
     WORKER_STARTS,
+    WORKER_REPLACEMENTS,
 )
 
 TOKEN_KINDS = ("prompt", "cached", "cache_write", "completion", "reasoning")
+
+REPLACEMENT_REASONS = ("died", "unresponsive", "memory", "open_files", "asked")
+"""Why one worker takes another's place, in the words of the supervisor."""
 
 ERROR_TYPES: Mapping[str, str] = {
     NONE: "the request was served",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import process
 from gateway.process import ChildArgs, parse_child_args, report_ready, watch_lifeline
 from tests.support.polling import until
 
@@ -22,6 +23,8 @@ def test_all_a_child_is_told() -> None:
         "/etc/g.yaml",
         "--index",
         "2",
+        "--because",
+        "died",
         "--socket",
         "/run/x/demo.sock",
     ]
@@ -32,6 +35,7 @@ def test_all_a_child_is_told() -> None:
         listen_fd=5,
         config_path=Path("/etc/g.yaml"),
         index=2,
+        because="died",
         socket="/run/x/demo.sock",
     )
 
@@ -47,6 +51,25 @@ def test_readiness_is_one_line_after_the_notes_and_closes_the_pipe() -> None:
     report_ready(args, ["admin key: ä", "two\nlines"])
     with os.fdopen(reader, encoding="utf-8") as pipe:
         assert pipe.read() == "note: admin key: ä\nnote: two lines\nready\n"
+
+
+async def test_a_heart_beats_on_after_readiness(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "BEAT_EVERY_S", 0)
+    reader, writer = os.pipe()
+    loop = asyncio.new_event_loop()
+    report_ready(ChildArgs(Path(), ready_fd=writer, lifeline_fd=-1), heart=loop)
+    assert os.read(reader, 4096) == b"ready\nalive\n"
+    await asyncio.to_thread(_turn, loop)
+    assert os.read(reader, 4096) == b"alive\n"
+    os.close(reader)
+    await asyncio.to_thread(_turn, loop)  # nobody reads: no reason to fail
+    os.close(writer)
+    loop.close()
+
+
+def _turn(loop: asyncio.AbstractEventLoop) -> None:
+    loop.call_soon(loop.stop)
+    loop.run_forever()
 
 
 async def test_the_end_of_the_lifeline_is_told_once() -> None:

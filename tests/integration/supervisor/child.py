@@ -1,6 +1,7 @@
 """A child of the supervisor reduced to what the supervisor sees of one: it starts, is ready, serves, ends.
 
 It greets every connection on its socket with its name and pid, and keeps it open as long as the peer does.
+A `hog` takes that many bytes with its first connection, a `hoarder` opens that many files.
 What happens to it stands in `<runtime>/events`, one line each; `<runtime>/behaviour.json` may ask it, by
 name, to behave badly.
 """
@@ -16,6 +17,7 @@ from gateway.process import die_with_parent, parse_child_args, report_ready, wat
 
 ARGS = parse_child_args()
 NAME = "demo" if ARGS.socket else f"worker-{ARGS.index}" if "--index" in sys.argv else "control"
+TAKEN: list[object] = []
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
 
@@ -27,6 +29,12 @@ def note(event: str) -> None:
 def behaviour() -> dict[str, object]:
     path = ARGS.runtime / "behaviour.json"
     return json.loads(path.read_text()).get(NAME, {}) if path.exists() else {}
+
+
+def take() -> None:
+    if not TAKEN:
+        TAKEN.append(b"x" * int(str(behaviour().get("hog", 0))))
+        TAKEN.extend(open("/dev/null") for _ in range(int(str(behaviour().get("hoarder", 0)))))  # noqa: PTH123, SIM115  # for ever
 
 
 async def main() -> None:
@@ -46,6 +54,7 @@ async def main() -> None:
         streams.add(task)
         task.add_done_callback(streams.discard)
         writer.write(f"{NAME} {os.getpid()}\n".encode())
+        take()
         await reader.read()
         writer.write(b"bye\n")
         await writer.drain()
@@ -59,8 +68,10 @@ async def main() -> None:
         server = await asyncio.start_unix_server(greet, ARGS.socket)
     elif ARGS.listen_fd is not None:
         server = await asyncio.start_server(greet, sock=socket.socket(fileno=ARGS.listen_fd))
+    if ARGS.because != "start":
+        note(f"because:{ARGS.because}")
     note("ready")
-    report_ready(ARGS, behaviour().get("notes", []))  # type: ignore[arg-type]  # a list of strings, by our tests
+    report_ready(ARGS, behaviour().get("notes", []), heart=loop)  # type: ignore[arg-type]  # strings, by our tests
     await leave.wait()
     if server is not None:
         server.close()

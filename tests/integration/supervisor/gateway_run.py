@@ -36,6 +36,9 @@ class GatewayRun:
         cache: dict[str, object] | None = None,
         embedded: bool = True,
         behaviour: dict[str, dict[str, object]] | None = None,
+        unresponsive_s: float | None = None,
+        memory_bytes: int | None = None,
+        open_files: int | None = None,
     ) -> None:
         self.runtime = Path(tempfile.mkdtemp(prefix="tunegate-test-"))
         self.data_dir = data_dir
@@ -55,6 +58,11 @@ class GatewayRun:
             "demo": demo,
             "drain_grace_s": grace_s,
             "drain_timeout_s": drain_s,
+            "health": {
+                "unresponsive_s": unresponsive_s,
+                "memory_bytes": memory_bytes,
+                "open_files": open_files,
+            },
             "modules": dict.fromkeys(("demo", "control", "worker"), CHILD),
         }
         (self.runtime / "spec.json").write_text(json.dumps(spec))

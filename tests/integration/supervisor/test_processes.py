@@ -128,14 +128,14 @@ async def test_lines_may_come_in_pieces(processes: Processes) -> None:
 async def test_a_retired_child_that_does_not_end_is_killed(processes: Processes) -> None:
     started: list[Process] = []
 
-    def launch() -> Child:
+    def launch(_because: str) -> Child:
         child = shell(processes, DEAF, [])
         started.append(child.process)
         return child
 
     keeper = Keeper("deaf", launch, retire_within_s=0.05)
     await keeper.start()
-    await keeper.replace()
+    await keeper.replace("asked")
     assert await started[0].exited == -signal.SIGKILL
     assert processes.alive == started[1:]
     await keeper.stop(signal.SIGTERM, 0.05)

@@ -7,10 +7,10 @@ from click.testing import CliRunner
 from gateway.cli.main import tunegate
 from gateway.cli.serve import checked, overrides_of, prepare
 from gateway.config import load
-from gateway.supervisor.spec import Address, CacheSpec, read_spec
+from gateway.supervisor.spec import Address, CacheSpec, HealthSpec, read_spec
 
 FILE = """
-server: {port: 8080, workers: 3, drain_grace_s: 1}
+server: {port: 8080, workers: 3, drain_grace_s: 1, worker_max_open_files: 500}
 store: {data_dir: ../data, durability: everysec}
 upstreams:
   simulated: {kind: demo}
@@ -42,6 +42,7 @@ def test_the_supervisor_can_read_what_it_is_asked(file: Path, tmp_path: Path) ->
         "everysec",
     )
     assert (spec.drain_grace_s, spec.drain_timeout_s) == (1, 300)
+    assert spec.health == HealthSpec(unresponsive_s=30, memory_bytes=None, open_files=500)
     assert (spec.runtime_dir / "active.yaml").read_text() == FILE
     modes = [path.stat().st_mode & 0o777 for path in (spec.runtime_dir, spec_path)]
     assert modes == [0o700, 0o600]

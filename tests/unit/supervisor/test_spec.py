@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.supervisor.spec import MODULES, Address, CacheSpec, Spec, StoreSpec, read_spec
+from gateway.supervisor.spec import MODULES, Address, CacheSpec, HealthSpec, Spec, StoreSpec, read_spec
 
 RAW = {
     "config_path": "/etc/tunegate/gateway.yaml",
@@ -16,6 +16,7 @@ RAW = {
     "demo": False,
     "drain_grace_s": 1.5,
     "drain_timeout_s": 30,
+    "health": {"unresponsive_s": 30, "memory_bytes": None, "open_files": 500},
 }
 
 
@@ -36,6 +37,7 @@ def test_every_field_is_read(tmp_path: Path) -> None:
         demo=False,
         drain_grace_s=1.5,
         drain_timeout_s=30,
+        health=HealthSpec(unresponsive_s=30, memory_bytes=None, open_files=500),
         modules=MODULES,
     )
 
