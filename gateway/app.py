@@ -60,6 +60,7 @@ from gateway.telemetry.metrics import (
     WORKERS,
 )
 from gateway.tracing import make_tracing
+from gateway.upstream.entra import EntraTokens
 from gateway.upstream.http1.transport import Http1Transport
 from gateway.upstream.port import Transport
 from gateway.upstream.via_httpx import HttpxTransport
@@ -67,6 +68,8 @@ from gateway.upstream.via_httpx import HttpxTransport
 log = structlog.get_logger(__name__)
 
 _STORE_RETRY_S = 0.2
+_TOKENS_S = 5.0
+"""How long a start waits for tokens of Entra; a cold credential takes about a second."""
 
 
 def store_url(settings: Settings) -> str:
@@ -101,9 +104,10 @@ class Worker:
         self.counters.set(WORKERS, (), 1)
         self.health = Health(HealthWatch(self.counters).changed)
         self._transports: dict[str, Transport] = {"http1": Http1Transport(loop), "httpx": HttpxTransport()}
+        self._tokens = EntraTokens()
         self._store = Store(store_url(settings), timeout_s=settings.store.timeout_ms / 1000)
         self._store.on_state(self._store_changed)
-        first = make_snapshot(settings, None, None, self._transports, self._runtime)
+        first = make_snapshot(settings, None, None, self._transports, self._runtime, self._tokens)
         self.snapshots = Snapshots(first)
         self._keyring = Keyring(
             StoreKeySource(self._store), lambda: self._secret, clock=time.monotonic, wall_clock=time.time
@@ -174,6 +178,7 @@ class Worker:
     async def open(self) -> None:
         """Connect to the store and see it once; where it is away, keep trying behind the scenes."""
         self._meter.open()
+        await self._tokens.open(_TOKENS_S)
         try:
             if self._settling is not None:
                 with contextlib.suppress(StoreError):  # the other one tells of it; both go on trying
@@ -193,6 +198,7 @@ class Worker:
         await self._keyring.aclose()
         await self._meter.aclose()
         await self._provisions.aclose(CLOSE_S)
+        await self._tokens.aclose()
         for transport in self._transports.values():
             await transport.aclose()
         if self._settling is not None:
@@ -215,7 +221,9 @@ class Worker:
         aliases = {
             name: StoredAlias(alias["block"], alias["revision"]) for name, alias in state.aliases.items()
         }
-        fresh = make_snapshot(settings, aliases, state.discovered, self._transports, self._runtime)
+        fresh = make_snapshot(
+            settings, aliases, state.discovered, self._transports, self._runtime, self._tokens
+        )
         self.snapshots.swap(fresh)
 
     def health_report(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from gateway.config.models import Settings
 from gateway.limits.values import Bounds
 from gateway.pricing.book import PriceBook
 from gateway.upstream.client import UpstreamClient, make_client
+from gateway.upstream.entra import EntraTokens
 from gateway.upstream.port import Transport
 
 
@@ -35,6 +36,7 @@ def make_snapshot(
     discovered: Mapping[str, Sequence[Mapping[str, Any]]] | None,
     transports: Mapping[str, Transport],
     runtime: Path,
+    tokens: EntraTokens,
 ) -> Snapshot:
     """Build a snapshot; `aliases` None means those of the file."""
     catalogue = build(settings, aliases, discovered)
@@ -48,7 +50,7 @@ def make_snapshot(
             candidate.model for target in targets for candidate in target.candidates
         ),
         clients={
-            name: make_client(name, upstream, transports, runtime)
+            name: make_client(name, upstream, transports, runtime, tokens)
             for name, upstream in settings.upstreams.items()
         },
     )

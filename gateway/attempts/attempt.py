@@ -56,7 +56,14 @@ class Attempting:
         candidate, credential = step.attempt.candidate, step.credential
         upstream, model = candidate.upstream, candidate.model
         client = snapshot.clients[upstream]
-        body = body_for(call, held.target, candidate, stream_usage=client.stream_usage, cap=held.cap)
+        body = body_for(
+            call,
+            held.target,
+            candidate,
+            stream_usage=client.stream_usage,
+            cap=held.cap,
+            adapt=client.adapt,
+        )
         began = self._clock()
         timeouts = client.timeouts_for(held.target.timeouts)
         total_s = timeouts.total_s if options.timeout_s is None else min(options.timeout_s, timeouts.total_s)
@@ -74,7 +81,9 @@ class Attempting:
             tried.trace, tried.began_at = facts.trace.child(), began
         self._health.began(upstream, credential, model, began)
         try:
-            response = await client.post(call.route.path, body, credential, timeouts, tried.trace)
+            response = await client.post(
+                call.route.path, body, credential, timeouts, tried.trace, candidate.deployment
+            )
             answer = await self._answer(call, response, began + timeouts.first_token_s, deadline, snapshot)
         except AttemptFailed as failure:
             if failure.error is not None:

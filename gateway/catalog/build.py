@@ -103,6 +103,7 @@ def _home(name: str, upstream: UpstreamSettings, discovered: Sequence[Mapping[st
             model: _raw_items(upstream.adapter(model))
             for model in (upstream.models if isinstance(upstream.models, Mapping) else ())
         },
+        deployments=upstream.deployments if upstream.kind == "azure" else None,
         discovered={str(model["id"]): model for model in discovered if "id" in model},
         credentials=max(1, len(upstream.credentials)),
         max_concurrency=upstream.max_concurrency,

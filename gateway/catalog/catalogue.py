@@ -47,6 +47,8 @@ class Home:
         owns: organisation segments of `ft:` ids that it serves; "*" is all.
         models: ids and globs, or None where any id may be asked for.
         adapters: models chosen by body fields.
+        deployments: what it has for a model id, where it knows ids by names of its own; None where it goes by
+            the id.
         discovered: models as its own list has them, by id.
         max_concurrency: calls that one process may have in flight there.
         disabled: why nothing can be sent there, or None.
@@ -58,6 +60,7 @@ class Home:
     owns: tuple[str, ...] = ()
     models: tuple[str, ...] | None = None
     adapters: Mapping[str, tuple[tuple[str, Raw], ...]] = field(default_factory=dict)
+    deployments: Mapping[str, str] | None = None
     discovered: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     credentials: int = 1
     max_concurrency: int | None = None
@@ -102,6 +105,7 @@ class Home:
             credentials=self.credentials,
             max_concurrency=self.max_concurrency,
             adapter=self.adapters.get(model, ()),
+            deployment=None if self.deployments is None else self.deployments.get(model, model),
             skip=against[0] if against else None,
             detail=against[1] if against else "",
             shutdown_date=self.shutdown_date(model),

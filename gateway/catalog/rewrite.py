@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Raw
 from msgspec.json import Decoder, Encoder
 
+from gateway.catalog.quirks import Adapt
 from gateway.domain.call import CHAT, EMBEDDINGS, Call
 from gateway.domain.plan import Candidate, Rewrite, Target
 
@@ -16,12 +17,19 @@ _INCLUDE_USAGE = Raw(b'{"include_usage":true}')
 
 
 def body_for(
-    call: Call, target: Target, candidate: Candidate, *, stream_usage: bool, cap: int | None = None
+    call: Call,
+    target: Target,
+    candidate: Candidate,
+    *,
+    stream_usage: bool,
+    cap: int | None = None,
+    adapt: Adapt | None = None,
 ) -> bytes:
     """The JSON body that asks `candidate` what the client asked of the alias.
 
     Order: defaults of the alias where the client is silent, the rewrite, the fields that choose an
-    adapter, the model id, and the request for usage on streams.
+    adapter, the model id (or its deployment), the quirks of the upstream, and the request for usage on
+    streams.
 
     Args:
         call: what the client sent.
@@ -29,9 +37,12 @@ def body_for(
         candidate: who is asked.
         stream_usage: the upstream accepts `stream_options.include_usage`.
         cap: on output tokens, filled in where the caller names none.
+        adapt: what the upstream's quirks make of a body, if it has any.
     """
     fields = fields_for(call, target, candidate, cap)
-    fields["model"] = Raw(_encode(candidate.model))
+    fields["model"] = Raw(_encode(candidate.deployment or candidate.model))
+    if adapt is not None:
+        adapt(fields, call.route)
     if call.stream:
         if stream_usage:
             fields["stream_options"] = _with_usage(fields.get("stream_options"))

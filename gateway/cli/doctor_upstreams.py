@@ -12,14 +12,16 @@ from pathlib import Path
 
 from gateway.catalog import build
 from gateway.cli.doctor_finding import Finding, bad, ok, warn
+from gateway.cli.doctor_providers import provider_upstream
 from gateway.cli.doctor_store import skew
 from gateway.config import Settings
 from gateway.config.upstream import UpstreamSettings
 from gateway.control.discovery import MAX_LIST_BYTES, parse_models
 from gateway.domain.errors import AttemptFailed
 from gateway.upstream.client import UpstreamClient, make_client
+from gateway.upstream.entra import EntraTokens
 from gateway.upstream.http1.transport import Http1Transport
-from gateway.upstream.port import Origin, Transport, UpstreamRequest
+from gateway.upstream.port import Origin, Transport
 from gateway.upstream.resolver import Resolver
 from gateway.upstream.via_httpx import HttpxTransport
 
@@ -34,11 +36,14 @@ async def upstreams(settings: Settings) -> AsyncIterator[Finding]:
     loop = asyncio.get_running_loop()
     needed = needed_models(settings)
     transports: dict[str, Transport] = {"http1": Http1Transport(loop), "httpx": HttpxTransport()}
+    tokens = EntraTokens()
     async with AsyncExitStack() as stack:
         for transport in transports.values():
             stack.push_async_callback(transport.aclose)
+        await tokens.open(0.0)
+        stack.push_async_callback(tokens.aclose)
         looks = [
-            _upstream(name, upstream, transports, needed.get(name, {}))
+            _upstream(name, upstream, transports, tokens, needed.get(name, {}))
             for name, upstream in settings.upstreams.items()
         ]
         for findings in await asyncio.gather(*looks):
@@ -56,17 +61,25 @@ def needed_models(settings: Settings) -> dict[str, dict[str, str]]:
 
 
 async def _upstream(
-    name: str, upstream: UpstreamSettings, transports: Mapping[str, Transport], needed: Mapping[str, str]
+    name: str,
+    upstream: UpstreamSettings,
+    transports: Mapping[str, Transport],
+    tokens: EntraTokens,
+    needed: Mapping[str, str],
 ) -> list[Finding]:
     check = f"upstream {name}"
     if upstream.kind == "demo":
         return [ok(check, "simulated, runs with the gateway")]
+    if upstream.kind == "litellm":
+        return [await provider_upstream(check, upstream)]
     if not upstream.enabled:
         return [warn(check, "disabled: every key is empty", "set the variable that its api_keys name")]
-    client = make_client(name, upstream, transports, Path())
+    client = make_client(name, upstream, transports, Path(), tokens)
     found: list[Finding] = []
     try:
         async with asyncio.timeout(DEADLINE_S):
+            if upstream.auth == "entra":
+                await tokens.first(DEADLINE_S)
             if upstream.transport == "http1":  # the other one may go through a proxy, which looks names up
                 found += await _way(check, client.origin)
             async for finding in _answers(check, client, needed):
@@ -128,20 +141,21 @@ async def _answers(check: str, client: UpstreamClient, needed: Mapping[str, str]
     count = len(client.header_sets)
     for n, headers in enumerate(client.header_sets, 1):
         key = f"{check} key" if count == 1 else f"{check} key {n} of {count}"
-        target = f"{client.path_prefix}/models"
-        response = await client.transport.send(
-            UpstreamRequest(client.origin, "GET", target, headers, timeouts=client.timeouts)
-        )
+        request = client.listing(headers)
+        response = await client.transport.send(request)
         body = await response.read(MAX_LIST_BYTES)
         date = response.header(b"date") or date
         if response.status == 200:
-            listed = (listed or set()) | {model["id"] for model in parse_models(body)}
+            if client.lists_models:
+                listed = (listed or set()) | {model["id"] for model in parse_models(body)}
             yield ok(key, "accepted")
         elif response.status in (401, 402, 403):
             do = "replace the key, or pay its account"
             yield bad(key, f"refused with status {response.status}", do)
+        elif not client.lists_models:
+            yield ok(key, "not tried: there is no list of models to ask for")
         else:
-            said = f"GET {target} answered {response.status}"
+            said = f"GET {request.target} answered {response.status}"
             yield warn(key, f"{said}, so neither key nor models are known", "check base_url, or call it once")
     if listed is not None:
         for finding in models(check, listed, needed):

@@ -12,6 +12,9 @@ _ATTEMPTS = [
     ("UPSTREAM", "upstream"),
     ("MODEL", "model"),
     ("REWRITE", "rewrite"),
+    ("USD IN", "input"),
+    ("CACHED", "cached_input"),
+    ("OUT", "output"),
     ("SHUTDOWN", "shutdown_date"),
 ]
 _LEFT_OUT = [("LEFT OUT", "upstream"), ("MODEL", "model"), ("REASON", "reason"), ("DETAIL", "detail")]
@@ -28,7 +31,7 @@ def explain(client: AdminClient, model: str, key: str | None, as_json: bool) -> 
         print_json(found)
         return
     print_fields({name: found[name] for name in ("requested", "alias", "release")})
-    print_rows(_ATTEMPTS, found["attempts"])
+    print_rows(_ATTEMPTS, [{**each, **(each["price_usd_per_million"] or {})} for each in found["attempts"]])
     if not found["attempts"]:
         click.echo("No upstream would be tried now.", err=True)
     if found["left_out"]:

@@ -34,16 +34,6 @@ class Unavailable:
 
 
 UNAVAILABLE = (
-    Unavailable("store.cache_url", "the response cache"),
-    Unavailable(
-        "upstreams.*.kind",
-        "this kind of upstream",
-        ": `azure`",
-        lambda kind: kind == "azure",
-    ),
-    Unavailable("upstreams.*.quirks", "quirks"),
-    Unavailable("upstreams.*.deployments", "this kind of upstream"),
-    Unavailable("upstreams.*.api_version", "this kind of upstream"),
     Unavailable("aliases.*.cache", "the response cache"),
     Unavailable("cache.enabled", "the response cache"),
     Unavailable("on_store_failure.cache", "the response cache"),

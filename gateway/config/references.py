@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from gateway.config.alias import AliasSettings, FallbackSettings
+from gateway.config.kinds import kind_findings
 from gateway.config.models import Settings
 from gateway.config.problem import Path, did_you_mean, quote
 from gateway.config.upstream import UpstreamSettings
@@ -22,8 +23,8 @@ BASE = "base"
 def broken_references(draft: Draft, settings: Settings) -> Iterator[Finding]:
     """Every rule's findings."""
     yield from _listeners(draft, settings)
-    yield from _upstreams(draft, settings)
     yield from _replicas(draft, settings)
+    yield from _upstreams(draft, settings)
     for name in settings.aliases:
         yield from alias_references(draft, settings, name)
     yield from _circles(settings)
@@ -37,7 +38,7 @@ def may_serve(upstream: UpstreamSettings, model: str) -> bool:
     if upstream.listed is None:
         return True
     if isinstance(upstream.models, Mapping):
-        return model in upstream.models
+        return model in upstream.models or model in upstream.deployments
     return any(fnmatchcase(model, pattern) for pattern in upstream.listed)
 
 
@@ -150,14 +151,7 @@ def _upstreams(draft: Draft, settings: Settings) -> Iterator[Finding]:
     training: str | None = None
     for name, upstream in settings.upstreams.items():
         path: Path = ("upstreams", name)
-        url, kind = (*path, "base_url"), (*path, "kind")
-        if draft.is_sound(url) and draft.is_sound(kind):
-            if upstream.kind == "demo" and upstream.base_url is not None:
-                yield url, "kind demo runs inside Tunegate and has no base_url"
-            elif upstream.kind not in {"demo", "litellm"} and upstream.base_url is None:
-                yield url, "missing: where its API begins, such as https://api.openai.com/v1"
-        if draft.is_sound(kind):
-            yield from _of_litellm(draft, path, upstream)
+        yield from kind_findings(draft, path, upstream)
         seen: dict[str, str] = {}
         for header in upstream.headers:
             if (first := seen.setdefault(header.lower(), header)) != header:
@@ -166,23 +160,6 @@ def _upstreams(draft: Draft, settings: Settings) -> Iterator[Finding]:
             if training is not None:
                 yield (*path, "training"), f"at most one upstream trains, and {training} does already"
             training = training or name
-
-
-def _of_litellm(draft: Draft, path: Path, upstream: UpstreamSettings) -> Iterator[Finding]:
-    """What only kind litellm has, and what it cannot have."""
-    if upstream.kind != "litellm":
-        for field in ("provider", "params"):
-            if getattr(upstream, field):
-                yield (*path, field), "only kind litellm has this"
-        return
-    if upstream.listed is None and draft.is_sound((*path, "models")):
-        yield (*path, "models"), "kind litellm needs a list of what it serves, such as [anthropic/*]"
-    if not upstream.allow_private:
-        yield (*path, "allow_private"), "kind litellm connects by itself, so this cannot be held there"
-    if upstream.training:
-        yield (*path, "training"), "kind litellm has no files and no fine-tuning"
-    if upstream.owns:
-        yield (*path, "owns"), "kind litellm has no accounts with ft: ids"
 
 
 def _circles(settings: Settings) -> Iterator[Finding]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, PrivateAttr, SecretStr, Tag
@@ -22,7 +24,9 @@ from gateway.config.fields import (
     SecretHeaderText,
     SimpleName,
 )
+from gateway.config.policy import PriceSettings
 from gateway.config.providers import ABSENT
+from gateway.config.quirks import QuirkSettings
 from gateway.config.urls import is_base_url
 
 
@@ -103,6 +107,36 @@ def _is_org(value: str) -> str:
     return value
 
 
+def has_azure_identity() -> bool:
+    """True where the extra `azure` is installed."""
+    try:
+        return find_spec("azure.identity") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _is_api_version(value: str) -> str:
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}(-preview)?|preview", value):
+        raise ValueError("a version is a day, such as 2024-10-21 or 2025-04-01-preview, or null")
+    return value
+
+
+def _is_deployment(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", value):
+        raise ValueError("a deployment is named with letters, digits, dots, dashes and underscores")
+    return value
+
+
+def _is_scope(value: str) -> str:
+    if not re.fullmatch(r"https://[\x21-\x7e]+/\.default", value):
+        raise ValueError("a scope is a URL that ends with /.default")
+    return value
+
+
+ENTRA_SCOPE = "https://cognitiveservices.azure.com/.default"
+"""What a token of Azure's public cloud is asked for, so that its models may be called with it."""
+
+
 class UpstreamSettings(Model):
     """A remote service that serves models."""
 
@@ -148,8 +182,12 @@ class UpstreamSettings(Model):
     price_multiplier: Annotated[Exact, Field(ge=0, le=1000)] = Field(
         default=1.0,
         validate_default=True,
-        description="Factor on every price here, those of `prices` included; for relays with a margin. "
-        "0 where its tokens cost nothing.",
+        description="Factor on every price here, those of the block `prices` included, but not on its own "
+        "`prices`; for relays with a margin. 0 where its tokens cost nothing.",
+    )
+    prices: Mapping[ModelName, PriceSettings] = Field(
+        default_factory=dict,
+        description="What it charges, by id or glob; beats the block `prices`, which beats the bundled ones.",
     )
     transport: Literal["http1", "httpx"] = Field(
         default="http1",
@@ -165,8 +203,9 @@ class UpstreamSettings(Model):
         description="Pass the W3C trace context (`traceparent`, `tracestate`) on to it; off, as a caller's "
         "trace is nobody else's business.",
     )
-    quirks: Mapping[str, Any] = Field(
-        default_factory=dict, description="Differences of a compatible endpoint."
+    quirks: QuirkSettings = Field(
+        default_factory=QuirkSettings,
+        description="What a compatible endpoint does not take; `tunegate upstreams probe` finds it.",
     )
     headers: Mapping[HeaderName, SecretHeaderText] = Field(
         default_factory=dict,
@@ -177,11 +216,23 @@ class UpstreamSettings(Model):
         description="Id or glob: day it ends as `YYYY-MM-DD`, or null = none. Beats what the upstream "
         "says, which beats the bundled table.",
     )
-    deployments: Mapping[ModelName, str] = Field(
-        default_factory=dict, description="Kind `azure`: deployment that serves each model id."
+    deployments: Mapping[ModelName, Annotated[str, AfterValidator(_is_deployment)]] = Field(
+        default_factory=dict,
+        description="Kind `azure`: deployment that serves each model id; ids of `models` are names of "
+        "deployments themselves.",
     )
-    api_version: str | None = Field(
-        default=None, description="Kind `azure`: version of its API; null = the v1 surface."
+    api_version: Annotated[str, AfterValidator(_is_api_version)] | None = Field(
+        default=None,
+        description="Kind `azure`: version of its API, such as `2024-10-21`, for the URLs with "
+        "`/deployments/`; null = the v1 surface, `preview` = that with previews.",
+    )
+    auth: Literal["key", "entra"] = Field(
+        default="key",
+        description="Kind `azure`: `key` sends `api_keys`; `entra` a token of Microsoft Entra for the "
+        "identity that the machine has, which needs `pip install tunegate[azure]`.",
+    )
+    entra_scope: Annotated[str, AfterValidator(_is_scope)] = Field(
+        default=ENTRA_SCOPE, description="Kind `azure`: what the token is for; other clouds have their own."
     )
 
     provider: SimpleName | None = Field(
@@ -200,6 +251,8 @@ class UpstreamSettings(Model):
         """Note what its kind needs and this machine has not; the loader knows."""
         if self.kind == "litellm" and context and context.get("providers") is None:
             self._lacks = ABSENT
+        elif self.auth == "entra" and not has_azure_identity():
+            self._lacks = "auth entra needs a package: pip install 'tunegate[azure]'"
 
     @property
     def credentials(self) -> tuple[SecretStr, ...]:
@@ -211,7 +264,7 @@ class UpstreamSettings(Model):
 
     @property
     def anonymous(self) -> bool:
-        """True where no Authorization is sent: `api_keys` is absent or an empty list."""
+        """True where none of `api_keys` is sent: it is absent or an empty list."""
         return not self.api_keys
 
     @property
@@ -234,6 +287,9 @@ class UpstreamSettings(Model):
     @property
     def listed(self) -> tuple[str, ...] | None:
         """Ids and globs that the file lists for it; None where it serves any id, or discovers them."""
+        if self.kind == "azure":
+            named = () if self.models is None or isinstance(self.models, str) else tuple(self.models)
+            return tuple(dict.fromkeys((*self.deployments, *named)))
         if self.models is None or isinstance(self.models, str):
             return None
         return tuple(self.models)
@@ -242,3 +298,7 @@ class UpstreamSettings(Model):
         """Body fields that choose `model` here; empty where its id alone does."""
         chosen = self.models.get(model) if isinstance(self.models, Mapping) else None
         return chosen.set if chosen is not None else {}
+
+    def deployment(self, model: str) -> str | None:
+        """What Azure has for `model`; None at other kinds, which go by the id itself."""
+        return self.deployments.get(model, model) if self.kind == "azure" else None

@@ -16,7 +16,6 @@ import structlog
 from gateway.config import Settings, UpstreamSettings
 from gateway.domain.errors import AttemptFailed, FailureClass
 from gateway.upstream.client import UpstreamClient
-from gateway.upstream.port import UpstreamRequest
 
 log = structlog.get_logger(__name__)
 
@@ -87,14 +86,7 @@ async def list_models(client: UpstreamClient) -> list[dict[str, Any]]:
     """
     status, body = 0, b""
     for headers in client.header_sets:
-        request = UpstreamRequest(
-            origin=client.origin,
-            method="GET",
-            target=f"{client.path_prefix}/models",
-            headers=headers,
-            timeouts=client.timeouts,
-        )
-        response = await client.transport.send(request)
+        response = await client.transport.send(client.listing(headers))
         status, body = response.status, await response.read(MAX_LIST_BYTES)
         if status == 200:
             return parse_models(body)

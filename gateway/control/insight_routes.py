@@ -27,7 +27,7 @@ class Price(BaseModel):
 
     input: float
     cached_input: float | None
-    output: float
+    output: float | None
 
 
 class ShownAttempt(BaseModel):
@@ -90,11 +90,12 @@ def insight_routes(
         principal = _ANYONE if key is None else await _principal(keys, key)
         now = monotonic()
         health = health_of(reports(), now)
-        catalogue = current(keeper).catalogue
+        snapshot = current(keeper)
+        catalogue, prices = snapshot.catalogue, snapshot.prices
         try:
-            found = explain(catalogue, model, principal, health, now)
+            found = explain(catalogue, model, principal, health, now, prices)
         except ModelNotAllowed as refused:
-            found = _not_allowed(explain(catalogue, model, _ANYONE, health, now), str(refused))
+            found = _not_allowed(explain(catalogue, model, _ANYONE, health, now, prices), str(refused))
         return Explanation(**found)
 
     @router.get("/upstreams")

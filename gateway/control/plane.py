@@ -41,6 +41,7 @@ from gateway.supervisor.paths import embedded_socket
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.exposition import Registry
 from gateway.upstream.client import make_client
+from gateway.upstream.entra import EntraTokens
 from gateway.upstream.http1.transport import Http1Transport
 from gateway.upstream.port import Transport
 from gateway.upstream.via_httpx import HttpxTransport
@@ -90,6 +91,7 @@ class ControlPlane:
         self._configured_secret = configured_secret(environment)
         self._secret: bytes | None = None
         self._transports: dict[str, Transport] = {"http1": Http1Transport(), "httpx": HttpxTransport()}
+        self._tokens = EntraTokens()
         self._store = Store(store_url(settings), timeout_s=STORE_TIMEOUT_S)
         self._secrets = SecretRepository(self._store)
         aliases = AliasRepository(self._store)
@@ -108,7 +110,8 @@ class ControlPlane:
             path, runtime / "active.yaml", overrides, environment, self.keeper, self.link
         )
         self._discovery = Discovery(
-            aliases, lambda name, upstream: make_client(name, upstream, self._transports, self._runtime)
+            aliases,
+            lambda name, upstream: make_client(name, upstream, self._transports, self._runtime, self._tokens),
         )
         self._ledger = LedgerKeeping(
             self._store,
@@ -144,6 +147,7 @@ class ControlPlane:
         A store that does not come in time is waited for in `run`.
         """
         await self.link.open()
+        await self._tokens.open(0.0)  # nothing here calls at once
         try:
             async with asyncio.timeout(STORE_WAIT_S):
                 made = await self._meet_store()
@@ -171,6 +175,7 @@ class ControlPlane:
     async def aclose(self) -> None:
         """Close every connection."""
         await self.link.aclose()
+        await self._tokens.aclose()
         for transport in self._transports.values():
             await transport.aclose()
         await self._ledger.aclose()

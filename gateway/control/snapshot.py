@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import structlog
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 from gateway.catalog import Catalogue, StoredAlias, build
 from gateway.config import AliasSettings, Settings
 from gateway.control.link import State
+from gateway.pricing import PriceBook
 from gateway.store.alias_repository import AliasRevision, Block, StoredCatalogue
 from gateway.store.errors import StoreError
 
@@ -54,6 +56,11 @@ class Snapshot:
     alias_settings: Mapping[str, AliasSettings]
     discovered: Mapping[str, list[Any]]
     catalogue: Catalogue
+
+    @cached_property
+    def prices(self) -> PriceBook:
+        """What models cost under this configuration."""
+        return PriceBook(self.settings)
 
     def state(self) -> State:
         """This snapshot as the workers get it."""

@@ -54,6 +54,7 @@ class Candidate:
         weight: share of the first choice within the step; None where the order is fixed.
         credentials: how many the upstream has (an upstream without any counts as one, anonymous).
         adapter: body fields that choose this model at an upstream that serves several behind one id.
+        deployment: what the upstream calls the model, where that is not its id.
         skip: a reason known when the catalogue was made.
         shutdown_date: "YYYY-MM-DD", the day the model ends at this upstream, where known.
         max_concurrency: calls that one process may have in flight at the upstream; None: any.
@@ -66,6 +67,7 @@ class Candidate:
     weight: int | None = None
     credentials: int = 1
     adapter: tuple[tuple[str, Raw], ...] = ()
+    deployment: str | None = None
     skip: Reason | None = None
     detail: str = ""
     shutdown_date: str | None = None

@@ -1,11 +1,13 @@
 """The book of prices: what a model costs at an upstream, by the configuration in force.
 
 First found counts:
-    1. `prices` of the configuration: the id itself, then globs in the order of the file
-    2. a model chosen by fields of the body, such as a LoRA adapter: unknown
-    3. a fine-tune: our own row of its base, at the official API, its relays and the demo; else unknown
-    4. models that are free of charge
-    5. the list of the upstream's provider in genai-prices; of a URL that belongs to none, the official list
+    1. `prices` of the upstream itself: the id itself, then globs in the order of the file
+    2. `prices` of the configuration, in the same way
+    3. a model chosen by fields of the body, such as a LoRA adapter: unknown
+    4. a fine-tune: our own row of its base, at the official API, its relays and the demo; else unknown
+    5. models that are free of charge
+    6. the list of the upstream's provider in genai-prices: Azure's at kind azure, that of the provider an id
+       names at kind litellm, else that of the URL, of one that belongs to none the official list
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -38,11 +40,17 @@ _Key = tuple[str, str, str | None, int]
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """What an upstream's prices go by; `provider` is None where only the configuration knows."""
+    """What an upstream's prices go by.
+
+    Args:
+        provider: whose list holds; None where each id names its provider, as litellm's do.
+        own: what the configuration says that it charges.
+    """
 
     provider: str | None
     factor: Decimal
     adapters: frozenset[str]
+    own: Mapping[str, PriceSettings]
 
 
 class PriceBook:
@@ -88,24 +96,37 @@ class PriceBook:
         if place is None:
             return None
         tier = _TIERS.get(service_tier, service_tier) or "default"
-        moment = datetime.fromtimestamp(slot * _SLOT_S, UTC)
-        block = self._configured_block(model)
-        listed = _listed(place, model, tier, moment) if block is None else _configured_price(block, tier)
-        return None if listed is None else Price.of(listed, place.factor, self.version)
+        factor = place.factor
+        if (block := _block_of(place.own, model)) is not None:
+            listed, factor = _configured_price(block, tier), Decimal(1)
+        elif (block := _block_of(self._configured, model)) is not None:
+            listed = _configured_price(block, tier)
+        else:
+            listed = _listed(place, model, tier, datetime.fromtimestamp(slot * _SLOT_S, UTC))
+        return None if listed is None else Price.of(listed, factor, self.version)
 
-    def _configured_block(self, model: str) -> PriceSettings | None:
-        if model in self._configured:
-            return self._configured[model]
-        return next((block for glob, block in self._configured.items() if fnmatchcase(model, glob)), None)
+
+def _block_of(blocks: Mapping[str, PriceSettings], model: str) -> PriceSettings | None:
+    if model in blocks:
+        return blocks[model]
+    return next((block for glob, block in blocks.items() if fnmatchcase(model, glob)), None)
 
 
 def _place(upstream: UpstreamSettings) -> _Place:
     return _Place(
-        # litellm names the provider in each id, which no list here reads
-        provider=None if upstream.kind == "litellm" else bundled.provider_of(upstream.base_url),
+        provider=_provider(upstream),
         factor=upstream.price_multiplier,
         adapters=frozenset(model for model in upstream.listed or () if upstream.adapter(model)),
+        own=dict(upstream.prices),
     )
+
+
+def _provider(upstream: UpstreamSettings) -> str | None:
+    if upstream.kind == "azure":
+        return bundled.AZURE
+    if upstream.kind == "litellm":
+        return upstream.provider and bundled.provider_named(upstream.provider)
+    return bundled.provider_of(upstream.base_url)
 
 
 def _configured_price(block: PriceSettings, tier: str) -> ListPrice | None:
@@ -116,16 +137,22 @@ def _configured_price(block: PriceSettings, tier: str) -> ListPrice | None:
 
 
 def _listed(place: _Place, model: str, tier: str, moment: datetime) -> ListPrice | None:
-    if place.provider is None or model in place.adapters:
+    if model in place.adapters:
         return None
+    provider = place.provider
+    if provider is None:
+        named, _, model = model.partition("/")
+        provider = bundled.provider_named(named)
+        if provider is None:
+            return None
     identity = parse_model_id(model)
     if identity.is_fine_tuned or model[:3].lower() == "ft:" or ".ft-" in model:
         # other providers, Azure among them, have prices of their own for fine-tunes
-        if not identity.needs_owner or identity.base is None or place.provider != bundled.OFFICIAL:
+        if not identity.needs_owner or identity.base is None or provider != bundled.OFFICIAL:
             return None
         return own_rows.fine_tuned_price(identity.base, tier)
-    free = own_rows.free_price(model) if place.provider == bundled.OFFICIAL else None
-    return free or bundled.bundled_price(place.provider, model, tier, moment)
+    free = own_rows.free_price(model) if provider == bundled.OFFICIAL else None
+    return free or bundled.bundled_price(provider, model, tier, moment)
 
 
 def _version(settings: DynamicSettings) -> str:
@@ -135,8 +162,13 @@ def _version(settings: DynamicSettings) -> str:
         for name, each in settings.upstreams.items()
         if each.price_multiplier != 1
     }
-    if settings.prices or factors:
-        prices = [(name, block.model_dump(mode="json")) for name, block in settings.prices.items()]
-        text = json.dumps([prices, factors], sort_keys=True)
+    own = {name: _dumped(each.prices) for name, each in settings.upstreams.items() if each.prices}
+    if settings.prices or factors or own:
+        text = json.dumps([_dumped(settings.prices), factors, *([own] if own else [])], sort_keys=True)
         parts.append(f"config-{hashlib.sha256(text.encode()).hexdigest()[:8]}")
     return "+".join(parts)
+
+
+def _dumped(blocks: Mapping[str, PriceSettings]) -> list[tuple[str, object]]:
+    """In their order, which counts."""
+    return [(name, block.model_dump(mode="json")) for name, block in blocks.items()]

@@ -34,6 +34,23 @@ VERSION = version("genai-prices")
 OFFICIAL = "openai"
 """The provider whose list relays of the official API go by."""
 
+AZURE = "azure"
+
+_LITELLM = {
+    "gemini": "google",
+    "vertex_ai": "google",
+    "bedrock": "aws",
+    "cohere_chat": "cohere",
+    "together_ai": "together",
+    "fireworks_ai": "fireworks",
+    "xai": "x-ai",
+    "moonshot": "moonshotai",
+    "voyage": "voyageai",
+    "meta_llama": "meta",
+    "azure_ai": "azure",
+}
+"""Providers that litellm calls by another name than genai-prices does."""
+
 _PROVIDERS = {provider.id: provider for provider in providers}
 _RATES = {
     "input_mtok": "input",
@@ -58,6 +75,12 @@ def provider_of(base_url: str | None) -> str:
         return OFFICIAL
     known = (provider.id for provider in providers if re.match(provider.api_pattern, url))
     return next(known, OFFICIAL)
+
+
+def provider_named(name: str) -> str | None:
+    """The provider that litellm calls so, or None where no list of it is known."""
+    known = _LITELLM.get(name, name)
+    return known if known in _PROVIDERS else None
 
 
 def bundled_price(provider: str, model: str, tier: str, moment: datetime) -> ListPrice | None:

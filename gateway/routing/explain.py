@@ -5,13 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.catalog.catalogue import Catalogue
+from gateway.domain.plan import Candidate
 from gateway.domain.principal import Principal
+from gateway.pricing import PriceBook
 from gateway.routing.health import Health
 from gateway.routing.planner import plan
 
 
 def explain(
-    catalogue: Catalogue, name: str, principal: Principal, health: Health, now: float, draw: float = 0.0
+    catalogue: Catalogue,
+    name: str,
+    principal: Principal,
+    health: Health,
+    now: float,
+    prices: PriceBook,
+    draw: float = 0.0,
 ) -> dict[str, Any]:
     """The object of `GET /admin/v1/explain`: exactly what the planner would do for `principal` now.
 
@@ -21,6 +29,7 @@ def explain(
         principal: whose call it would be.
         health: what is known of upstreams.
         now: monotonic seconds.
+        prices: under the configuration in force; shown are those of the default service tier.
         draw: in [0, 1), decides where weights do.
 
     Raises:
@@ -40,7 +49,7 @@ def explain(
                 "upstream": attempt.candidate.upstream,
                 "model": attempt.candidate.model,
                 "rewrite": attempt.candidate.rewrite.name if attempt.candidate.rewrite else None,
-                "price_usd_per_million": None,
+                "price_usd_per_million": _dollars(prices, attempt.candidate),
                 "shutdown_date": attempt.candidate.shutdown_date,
             }
             for number, attempt in enumerate(decision.attempts, start=1)
@@ -55,3 +64,8 @@ def explain(
             for left in decision.left_out
         ],
     }
+
+
+def _dollars(prices: PriceBook, candidate: Candidate) -> dict[str, float | None] | None:
+    price = prices.price(candidate.upstream, candidate.model)
+    return None if price is None else price.usd_per_million()

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from gateway.domain.errors import AttemptFailed, FailureClass, Hint
 from gateway.relay.chunk import error_of, load_object
+from gateway.upstream import rate_headers
 
 _CALLERS_OWN = frozenset({400, 404, 413, 422})
 _MODEL_GONE = frozenset({"model_not_found", "DeploymentNotFound"})
@@ -53,7 +54,7 @@ def refusal(answer: Answer, body: bytes, now: float) -> AttemptFailed:
         f"the upstream answered {status}",
         status=status,
         error=error,
-        retry_after_s=_wait(answer, now),
+        retry_after_s=_wait(answer, now, failure),
         hint=_hint(error) if failure is FailureClass.RATE_LIMITED else None,
     )
 
@@ -93,7 +94,7 @@ def _hint(error: dict[str, Any] | None) -> Hint | None:
     return Hint.TOO_LARGE if message.startswith("request too large") else None
 
 
-def _wait(answer: Answer, now: float) -> float | None:
+def _wait(answer: Answer, now: float, failure: FailureClass) -> float | None:
     """Seconds that the upstream asks to wait, by the first header that says so; None where none does."""
     in_ms = _number(answer.header(b"retry-after-ms"))
     if in_ms is not None:
@@ -102,6 +103,8 @@ def _wait(answer: Answer, now: float) -> float | None:
     seconds = _number(raw)
     if seconds is None and raw is not None:
         seconds = _until(raw.decode("latin-1"), now)
+    if seconds is None and failure is FailureClass.RATE_LIMITED:
+        seconds = rate_headers.wait_s(answer)
     return _sane(seconds)
 
 

@@ -19,9 +19,17 @@ class Hidden:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         secrets = tuple(secret for secret in secrets if len(secret) >= WINDOW)
-        self._windows = _pieces(secrets, WINDOW)
+        self._windows = self._own_windows = _pieces(secrets, WINDOW)
         # Whatever has a window in common with a secret has one of these at every second aligned place.
-        self._steps = _pieces(secrets, _STEP)
+        self._steps = self._own_steps = _pieces(secrets, _STEP)
+        self._last = ""
+
+    def also(self, secret: str) -> None:
+        """Hide this one too, in place of the one before the last: tokens follow one another."""
+        both = [self._last, secret]
+        self._windows = self._own_windows | _pieces(both, WINDOW)
+        self._steps = self._own_steps | _pieces(both, _STEP)
+        self._last = secret
 
     def hide(self, text: str) -> str:
         """The text with `***` in place of every piece of a secret. What holds none comes back at once."""

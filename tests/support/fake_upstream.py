@@ -198,12 +198,7 @@ class FakeUpstream:
     async def _answer(
         self, call: ReceivedCall, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
-        if call.method == "GET":
-            script = _Script(200, {"content-type": "application/json"}, (_models(self.models),))
-        else:
-            asked = call.json
-            waiting = self._scripts[str(asked.get("model"))]
-            script = waiting.popleft() if waiting else _plain(call.path, asked)
+        script = self._script_for(call)
         head = f"HTTP/1.1 {script.status} X\r\nx-request-id: req_upstream\r\ntransfer-encoding: chunked\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in script.headers.items())
         writer.write(head.encode() + b"\r\n")
@@ -213,6 +208,14 @@ class FakeUpstream:
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
+
+    def _script_for(self, call: ReceivedCall) -> _Script:
+        """What the call is answered with."""
+        if call.method == "GET":
+            return _Script(200, {"content-type": "application/json"}, (_models(self.models),))
+        asked = call.json
+        waiting = self._scripts[str(asked.get("model"))]
+        return waiting.popleft() if waiting else _plain(call.path, asked)
 
     async def _play(self, steps: tuple[Step, ...], writer: asyncio.StreamWriter, call: ReceivedCall) -> bool:
         slowly = False

@@ -188,7 +188,7 @@ async def test_upstreams_and_explain(run: Run) -> None:
     explained = (await run("explain", "support")).stdout.splitlines()
     assert explained[:4] == [
         *("requested: support", "alias: support", "release: support@1/stable"),
-        "N\tUPSTREAM\tMODEL\tREWRITE\tSHUTDOWN",
+        "N\tUPSTREAM\tMODEL\tREWRITE\tUSD IN\tCACHED\tOUT\tSHUTDOWN",
     ]
     assert explained[4].split("\t")[:3] == ["1", "a", "gpt-x"]
     key = json.loads((await run("keys", "create", "x", "--alias", "other", "--json")).stdout)

@@ -11,7 +11,7 @@ upstreams:
 rewrites: {short: {drop: [top_p]}}
 aliases:
   support:
-    model: ft:gpt-4o:acme::x
+    model: ft:gpt-4o-2024-08-06:acme::x
     upstreams: [a]
     fallbacks: [{model: gpt-x, upstreams: [b, c], rewrite: short}]
 """
@@ -35,6 +35,41 @@ async def test_explain_tells_what_would_be_tried_and_what_not(start_control: Cal
         (2, "b", "short", None),
     ]
     assert [(each["upstream"], each["reason"]) for each in found["left_out"]] == [("c", "disabled")]
+
+
+async def test_explain_tells_what_each_costs(start_control: Callable[..., Any]) -> None:
+    stated = "prices: {gpt-x: {input: 0.1, cached_input: 0.025, output: 0.3}}"
+    control = await start_control(FILE.replace("models: [gpt-x,", f"{stated}, models: [gpt-x,"))
+    found = await control.call("GET", "/explain?model=support")
+    assert [each["price_usd_per_million"] for each in found["attempts"]] == [
+        {"input": 3.75, "cached_input": 1.875, "output": 15.0},
+        {"input": 0.1, "cached_input": 0.025, "output": 0.3},
+    ]
+    found = await control.call("GET", "/explain?model=gpt-y")
+    assert found["attempts"][0]["price_usd_per_million"] is None, "unknown is never 0"
+
+
+ADAPTERS = """
+upstreams:
+  llama:
+    base_url: "http://127.0.0.1:9/v1"
+    models: {support-v3: {set: {lora: [{id: 0, scale: 1.0}]}}, sales-v1: {set: {lora: [{id: 1, scale: 1.0}]}}}
+    prices: {support-v3: {input: 0.05, output: 0.10}}
+aliases: {support: {model: support-v3}}
+"""
+
+
+async def test_an_adapter_chosen_by_a_field_is_an_id_like_any_other(
+    start_control: Callable[..., Any],
+) -> None:
+    control = await start_control(ADAPTERS)
+    [attempt] = (await control.call("GET", "/explain?model=support"))["attempts"]
+    assert (attempt["upstream"], attempt["model"]) == ("llama", "support-v3")
+    assert attempt["price_usd_per_million"] == {"input": 0.05, "cached_input": 0.05, "output": 0.1}
+    [raw] = (await control.call("GET", "/explain?model=sales-v1"))["attempts"]
+    assert raw["price_usd_per_million"] is None
+    [llama] = (await control.call("GET", "/upstreams"))["data"]
+    assert [model["id"] for model in llama["models"]] == ["support-v3", "sales-v1"]
 
 
 async def test_explain_speaks_for_the_holder_of_a_key(start_control: Callable[..., Any]) -> None:

@@ -9,11 +9,6 @@ from tests.unit.config.loading import loaded, said
 from tests.unit.config.test_models import EVERY_FIELD
 
 ASKED_FOR = {
-    "store.cache_url": "store: {cache_url: 'redis://h'}",
-    "upstreams.a.kind": "upstreams: {a: {kind: azure, base_url: 'https://a'}}",
-    "upstreams.a.quirks": "upstreams: {a: {kind: demo, quirks: {any: 1}}}",
-    "upstreams.a.deployments": "upstreams: {a: {kind: demo, deployments: {m: d}}}",
-    "upstreams.a.api_version": "upstreams: {a: {kind: demo, api_version: '2026'}}",
     "aliases.s.cache": "aliases: {s: {model: m, cache: {ttl_s: 5}}}",
     "cache.enabled": "cache: {enabled: true}",
     "on_store_failure.cache": "on_store_failure: {cache: closed}",
@@ -29,11 +24,6 @@ def test_it_is_refused(path: str) -> None:
 
 def test_every_row_has_its_case() -> None:
     assert len(ASKED_FOR) == len(UNAVAILABLE)
-
-
-def test_so_are_its_other_forms() -> None:
-    lines = said("upstreams: {a: {kind: azure, base_url: 'https://a'}}")
-    assert [line.rpartition(": ")[2] for line in lines] == ["not available in this version"]
 
 
 def test_defaults_that_are_written_out_pass() -> None:
