@@ -13,9 +13,10 @@ from gateway.cli.output import print_json
 from gateway.cli.serve import checked, overrides_of
 from gateway.config import ConfigError
 from gateway.control.admin_key import configured_admin_key, new_admin_key
-from gateway.control.plane import STORE_TIMEOUT_S, store_url
+from gateway.control.plane import STORE_TIMEOUT_S
 from gateway.store.client import Store
 from gateway.store.errors import StoreError
+from gateway.store.places import store_url
 from gateway.store.secret_repository import SecretRepository
 
 
@@ -51,7 +52,7 @@ def reset(path: Path, data_dir: Path | None, as_json: bool) -> None:
         sys.exit(1)
     key = new_admin_key()
     try:
-        asyncio.run(_replace(store_url(settings), key))
+        asyncio.run(_replace(store_url(settings.store), key))
     except StoreError as error:
         hint = " Its store is embedded: start the gateway first." if settings.store.embedded else ""
         raise click.ClickException(f"the store cannot be reached: {error}.{hint}") from error

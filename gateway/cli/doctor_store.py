@@ -10,11 +10,12 @@ from statistics import median
 
 from gateway.cli.doctor_finding import Finding, bad, ok, warn
 from gateway.config import Settings
-from gateway.control.plane import STORE_TIMEOUT_S, store_url
+from gateway.control.plane import STORE_TIMEOUT_S
 from gateway.store.address import ClusterAddress, Command, parse_address
 from gateway.store.client import Store
 from gateway.store.errors import StoreError, StoreReplyError
 from gateway.store.keys import mark
+from gateway.store.places import store_url
 from gateway.store.scripts import Script
 from gateway.supervisor.paths import embedded_socket
 
@@ -31,7 +32,7 @@ async def store(settings: Settings) -> AsyncIterator[Finding]:
     if settings.store.embedded and not _runs(settings):
         yield ok("store", "embedded; not running now, it starts with the gateway")
         return
-    url = store_url(settings)
+    url = store_url(settings.store)
     where = str(parse_address(url))
     client = Store(url, timeout_s=STORE_TIMEOUT_S)
     try:
@@ -67,7 +68,7 @@ async def _of_a_store(client: Store, settings: Settings) -> AsyncIterator[Findin
             yield finding
     yield await _permissions(client)
     if settings.store.wait_replicas:
-        is_cluster = isinstance(parse_address(store_url(settings)), ClusterAddress)
+        is_cluster = isinstance(parse_address(store_url(settings.store)), ClusterAddress)
         found = await _fewest_replicas(client, is_cluster=is_cluster)
         yield replicas(found, settings.store.wait_replicas)
     yield latency(await _round_trips(client), settings.store.timeout_ms)

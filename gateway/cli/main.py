@@ -46,6 +46,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "upstreams": ("gateway.cli.upstreams:upstreams", "List upstreams and how they are."),
     "sunset": ("gateway.cli.sunset:sunset", "Show when models end, and what serves then."),
     "usage": ("gateway.cli.usage:usage", "Show what was used and what it cost; export the records."),
+    "cache": ("gateway.cli.cache:cache", "Show what the response cache saved; purge it."),
     "ledger": ("gateway.cli.ledger:ledger", "Check the counters of usage against the records."),
     "admin-key": ("gateway.cli.admin_key:admin_key", "Replace the admin key."),
     "doctor": ("gateway.cli.doctor:doctor", "Check everything that a gateway needs, and say what to do."),

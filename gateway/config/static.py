@@ -151,8 +151,8 @@ class StoreSettings(Model):
     )
     timeout_ms: Count = Field(
         default=100,
-        description="Milliseconds for any call on the hot path; a breaker opens after five failures in a "
-        "row.",
+        description="Milliseconds for any call on the hot path, half as many for one to the response cache; "
+        "a breaker opens after five failures in a row.",
     )
     settle_timeout_ms: Count = Field(
         default=250,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Header
@@ -15,6 +15,8 @@ from gateway.control import errors
 from gateway.control.admin_key import AdminAuth
 from gateway.control.alias_routes import alias_routes
 from gateway.control.alias_service import AliasService
+from gateway.control.cache_routes import cache_routes
+from gateway.control.cache_service import CacheService
 from gateway.control.config_routes import config_routes
 from gateway.control.frame import Frame
 from gateway.control.insight_routes import insight_routes
@@ -40,6 +42,8 @@ def create_app(
     clock: Callable[[], float],
     monotonic: Callable[[], float],
     usage: Sequence[APIRouter],
+    cache: CacheService,
+    cache_results: Callable[[], Mapping[str, int]],
 ) -> FastAPI:
     """Every route, answering errors in the official shape; `frame` puts the admin key in front.
 
@@ -48,6 +52,8 @@ def create_app(
         clock: unix seconds.
         monotonic: monotonic seconds.
         usage: the routes of usage and the ledger.
+        cache: the response cache.
+        cache_results: calls of this replica by their `x-tunegate-cache`.
     """
     app = FastAPI(
         title="Tunegate control plane",
@@ -70,6 +76,7 @@ def create_app(
     app.include_router(insight_routes(keeper, link, keys, monotonic))
     app.include_router(sunset_routes(keeper, aliases, clock))
     app.include_router(config_routes(keeper, reloader))
+    app.include_router(cache_routes(cache, keeper, keys, cache_results, clock))
     return app
 
 

@@ -10,18 +10,20 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
 
 from gateway.auth.virtual_key import configured_secret
-from gateway.config import Settings, load
+from gateway.config import load
 from gateway.control.active_text import Overrides
 from gateway.control.admin_key import AdminAuth, configured_admin_key, new_admin_key
 from gateway.control.advice import Advice
 from gateway.control.alias_service import AliasService
 from gateway.control.app import create_app, framed
+from gateway.control.cache_service import CacheService
+from gateway.control.cache_wish import CacheWish
 from gateway.control.discovery import EVERY_S, Discovery
 from gateway.control.key_service import KeyService
 from gateway.control.ledger_keeping import LedgerKeeping
@@ -30,16 +32,19 @@ from gateway.control.reload import ConfigReloader
 from gateway.control.snapshot import SnapshotKeeper
 from gateway.control.sunset_keeping import SunsetKeeping
 from gateway.control.usage_part import usage_routers
+from gateway.control.usage_service import UsageService
 from gateway.store.accounts import AccountStore
 from gateway.store.alias_repository import AliasRepository
 from gateway.store.client import Store, settling_store
 from gateway.store.errors import StoreAway, StoreError
 from gateway.store.health_repository import HealthRepository
 from gateway.store.key_repository import KeyRepository
+from gateway.store.places import cache_place, store_url
 from gateway.store.secret_repository import SecretRepository
-from gateway.supervisor.paths import embedded_socket
+from gateway.store.usage import UsageReader
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.exposition import Registry
+from gateway.telemetry.metrics import CACHE
 from gateway.upstream.client import make_client
 from gateway.upstream.entra import EntraTokens
 from gateway.upstream.http1.transport import Http1Transport
@@ -64,13 +69,6 @@ _RETRY_S = 0.1
 _NOTICE_S = 0.2  # how long a reload may go unnoticed by discovery
 
 
-def store_url(settings: Settings) -> str:
-    """Where the store is: as configured, or the embedded one's socket."""
-    if settings.store.embedded:
-        return f"unix://{embedded_socket(settings.store.data_dir)}"
-    return settings.store.url
-
-
 class ControlPlane:
     """Everything that a control process runs, apart from its server and its signals.
 
@@ -80,10 +78,17 @@ class ControlPlane:
         runtime: the gateway's runtime directory.
         overrides: values of the command line, which beat the file's.
         environment: variables of the file, and the secrets that the operator gives.
+        start_cache: asks for the embedded server of the response cache, once it is wanted.
     """
 
     def __init__(
-        self, text: str, path: Path, runtime: Path, overrides: Overrides, environment: Mapping[str, str]
+        self,
+        text: str,
+        path: Path,
+        runtime: Path,
+        overrides: Overrides,
+        environment: Mapping[str, str],
+        start_cache: Callable[[], None] = lambda: None,
     ) -> None:
         settings = load(text, base=path.parent, env=environment, name=str(path))
         self._runtime = runtime
@@ -92,14 +97,14 @@ class ControlPlane:
         self._secret: bytes | None = None
         self._transports: dict[str, Transport] = {"http1": Http1Transport(), "httpx": HttpxTransport()}
         self._tokens = EntraTokens()
-        self._store = Store(store_url(settings), timeout_s=STORE_TIMEOUT_S)
-        self._secrets = SecretRepository(self._store)
-        aliases = AliasRepository(self._store)
+        self._store = Store(store_url(settings.store), timeout_s=STORE_TIMEOUT_S)
         self._settling = settling_store(
-            store_url(settings),
+            store_url(settings.store),
             replicas=settings.store.wait_replicas,
             within_s=settings.store.settle_timeout_ms / 1000,
         )
+        self._secrets = SecretRepository(self._store)
+        aliases = AliasRepository(self._store)
         self.metrics = Registry()
         self._counters = Counters()
         instance = secrets.token_hex(8)
@@ -121,6 +126,15 @@ class ControlPlane:
             self._settling,
         )
         self._sunset = SunsetKeeping(aliases, self.keeper, self._counters, time.time)
+        self._cache_wish = CacheWish(
+            self.keeper, start_cache if settings.store.cache_embedded else lambda: None
+        )
+        self._cache = CacheService(
+            cache_place(settings.store),
+            STORE_TIMEOUT_S,
+            UsageService(UsageReader(self._store), time.time),
+            self._cache_wish.is_wanted,
+        )
         auth = AdminAuth(self._configured_admin_key, self._secrets, time.monotonic)
         self.api = create_app(
             keys=KeyService(
@@ -135,6 +149,10 @@ class ControlPlane:
             link=self.link,
             reloader=self.reloader,
             usage=usage_routers(self._store, lambda: self.keeper.settings.ledger.retention_days, time.time),
+            cache=self._cache,
+            cache_results=lambda: {
+                labels[0]: int(count) for labels, count in self.metrics.counted(CACHE).items()
+            },
             render_metrics=self._render_metrics,
             clock=time.time,
             monotonic=time.monotonic,
@@ -171,6 +189,7 @@ class ControlPlane:
             tasks.create_task(self._ledger.run())
             tasks.create_task(self._advice.run())
             tasks.create_task(self._sunset.run())
+            tasks.create_task(self._cache_wish.run())
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -179,6 +198,7 @@ class ControlPlane:
         for transport in self._transports.values():
             await transport.aclose()
         await self._ledger.aclose()
+        await self._cache.aclose()
         if self._settling is not None:
             await self._settling.aclose()
         await self._store.aclose()

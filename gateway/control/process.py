@@ -47,7 +47,14 @@ async def serve(args: ChildArgs) -> None:
     loop = asyncio.get_running_loop()
     watch_lifeline(loop, args, lambda: os._exit(1))
     text = (args.runtime / "active.yaml").read_text("utf-8")
-    plane = ControlPlane(text, args.config_path, args.runtime, overrides_of(args.runtime), os.environ)
+    plane = ControlPlane(
+        text,
+        args.config_path,
+        args.runtime,
+        overrides_of(args.runtime),
+        os.environ,
+        start_cache=lambda: os.kill(os.getppid(), signal.SIGUSR2),
+    )
     server = _Server(
         uvicorn.Config(
             plane.app,

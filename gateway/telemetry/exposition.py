@@ -92,12 +92,21 @@ class Registry(Collector):
         encode, content_type = choose_encoder(accept)
         return encode(self._prometheus), content_type
 
-    def collect(self) -> Iterator[Family]:
-        """Every metric, those without a series too. Part of prometheus-client's `Collector`."""
+    def counted(self, metric: Metric) -> dict[Labels, float]:
+        """What a counter stands at, by its labels."""
+        counters = self._sums().counters
+        return {labels: value for (name, labels), value in counters.items() if name == metric.name}
+
+    def _sums(self) -> _Series:
         sums = _Series()
         sums.add(self._folded)
         for series in self._by_source.values():
             sums.add(series)
+        return sums
+
+    def collect(self) -> Iterator[Family]:
+        """Every metric, those without a series too. Part of prometheus-client's `Collector`."""
+        sums = self._sums()
         gauges: dict[tuple[str, Labels], float] = {}
         for standing in self._gauges.values():
             for key, value in standing.items():

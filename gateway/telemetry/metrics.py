@@ -108,6 +108,12 @@ LIMIT_REJECTIONS = Metric(
     "Requests that a bound of their key refused, by which.",
     ("limit",),
 )
+CACHE = Metric(
+    "tunegate_cache_total",
+    "counter",
+    "Calls by how the response cache took part, as `x-tunegate-cache` says; bypass where none is configured.",
+    ("result",),
+)
 COST = Metric("tunegate_cost_usd_total", "counter", "Cost of settled requests, in USD.", ("alias", "model"))
 MODEL_DAYS = Metric(
     "tunegate_model_days_to_shutdown",
@@ -145,6 +151,7 @@ ALL = (
     SETTLEMENTS,
     JOURNAL_PENDING,
     LIMIT_REJECTIONS,
+    CACHE,
     COST,
     MODEL_DAYS,
     WORKERS,
