@@ -16,6 +16,7 @@ import click
 from gateway.catalog.advice import advise
 from gateway.config import ConfigError, Settings, load, load_file
 from gateway.config.alias import wants_cache
+from gateway.config.providers import providers_python
 from gateway.control.active_text import Overrides, with_overrides
 from gateway.control.reload import write_atomically
 from gateway.supervisor.main import SIGNALS
@@ -115,6 +116,7 @@ def spec_of(path: Path, runtime: Path, settings: Settings, overrides: Overrides)
         if store.cache_embedded
         else None,
         "demo": any(upstream.kind == "demo" for upstream in settings.upstreams.values()),
+        "providers": _providers(settings),
         "drain_grace_s": server.drain_grace_s,
         "drain_timeout_s": server.drain_timeout_s,
         "health": {
@@ -124,3 +126,11 @@ def spec_of(path: Path, runtime: Path, settings: Settings, overrides: Overrides)
         },
         "overrides": overrides,
     }
+
+
+def _providers(settings: Settings) -> str | None:
+    """The interpreter of the provider process, where an enabled upstream needs that."""
+    if not any(upstream.kind == "litellm" and upstream.enabled for upstream in settings.upstreams.values()):
+        return None
+    python = providers_python(os.environ)
+    return str(python) if python else None

@@ -8,7 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from gateway.supervisor.output import say
@@ -19,6 +20,8 @@ from gateway.supervisor.vitals import Pulse
 READY_WITHIN_S = (
     30.0  # imports, first contact with the store and the first look at upstreams on a slow machine
 )
+
+PROVIDERS = Path(__file__).parents[1] / "providers" / "__main__.py"
 
 
 class NotReady(Exception):
@@ -94,6 +97,13 @@ class Launcher:
         """The demo upstream, on a unix socket in the runtime directory."""
         return self._start("demo", "demo", because, "--socket", str(self._spec.runtime_dir / "demo.sock"))
 
+    def providers(self, because: str) -> Child:
+        """The provider process, by an interpreter of its own; what is secret of the gateway stays here."""
+        program = (str(self._spec.providers), "-I", str(PROVIDERS))
+        env = {name: value for name, value in os.environ.items() if not name.startswith("TUNEGATE_")}
+        path = str(self._spec.runtime_dir / "providers.sock")
+        return self._start_program(program, "providers", because, "--socket", path, env=env)
+
     def control(self, listener: socket.socket, because: str) -> Child:
         """The control process."""
         return self._start("control", "control", because, *self._config(), listener=listener)
@@ -109,16 +119,28 @@ class Launcher:
     def _start(
         self, kind: str, name: str, because: str, *arguments: str, listener: socket.socket | None = None
     ) -> Child:
+        program = (sys.executable, "-m", self._spec.modules[kind])
+        return self._start_program(program, name, because, *arguments, listener=listener)
+
+    def _start_program(
+        self,
+        program: Sequence[str],
+        name: str,
+        because: str,
+        *arguments: str,
+        listener: socket.socket | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Child:
         lifeline = self._processes.lifeline
         ours, theirs = os.pipe()
         fds = [theirs, lifeline]
-        argv = [sys.executable, "-m", self._spec.modules[kind], "--runtime", str(self._spec.runtime_dir)]
+        argv = [*program, "--runtime", str(self._spec.runtime_dir)]
         argv += ["--ready-fd", str(theirs), "--lifeline-fd", str(lifeline), "--because", because]
         if listener is not None:
             fds.append(listener.fileno())
             argv += ["--listen-fd", str(listener.fileno())]
         try:
-            process = self._processes.start(name, [*argv, *arguments], pass_fds=fds)
+            process = self._processes.start(name, [*argv, *arguments], pass_fds=fds, env=env)
         except (OSError, subprocess.SubprocessError) as error:
             os.close(ours)
             raise NotReady(f"{name} could not be started: {error}") from error

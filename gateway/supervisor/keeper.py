@@ -18,12 +18,21 @@ class Keeper:
         name: the place's name, for the log.
         launch: starts a child for it, told why. Raises `NotReady`.
         retire_within_s: how long a replaced child may take to finish its streams.
+        optional: the rest serves without it: a first start that fails is tried again like any other.
     """
 
-    def __init__(self, name: str, launch: Callable[[str], Child], *, retire_within_s: float = 0) -> None:
+    def __init__(
+        self,
+        name: str,
+        launch: Callable[[str], Child],
+        *,
+        retire_within_s: float = 0,
+        optional: bool = False,
+    ) -> None:
         self.name = name
         self._launch = launch
         self._retire_within_s = retire_within_s
+        self._optional = optional
         self._child: Child | None = None  # the one in place: it was ready, though it may have died since
         self._held: set[int] = set()  # signals that wait for a child able to take them
         self._filling = asyncio.Lock()  # a restart and a replacement never both fill the place
@@ -35,10 +44,17 @@ class Keeper:
     async def start(self) -> asyncio.Task[None]:
         """Fill the place for the first time, then keep it filled. The task returned never ends by itself.
 
-        Raises `NotReady`.
+        Raises `NotReady`, unless the place is optional.
         """
-        await self._fill("start")
-        self._keeping = asyncio.create_task(self._keep())
+        backoff = Backoff()
+        failure: NotReady | None = None
+        try:
+            await self._fill("start")
+        except NotReady as error:
+            if not self._optional:
+                raise
+            failure = error
+        self._keeping = asyncio.create_task(self._keep(backoff, failure))
         return self._keeping
 
     def signal(self, number: int) -> None:
@@ -92,8 +108,11 @@ class Keeper:
             self._keeping.cancel()
         await asyncio.gather(*(self._end(child, number, within_s) for child in self._mine))
 
-    async def _keep(self) -> None:
-        backoff = Backoff()
+    async def _keep(self, backoff: Backoff, failure: NotReady | None) -> None:
+        if failure is not None:
+            delay_s = backoff.after(0)
+            log("child_not_ready", "error", child=self.name, reason=failure, restart_in_s=delay_s)
+            await self._refill(None, "start", delay_s, backoff)
         while True:
             await self._ended.wait()
             self._ended.clear()
@@ -106,6 +125,9 @@ class Keeper:
         delay_s = backoff.after(alive_s)
         because = dead.end_is
         log("child_exited", "warning", child=self.name, code=code, because=because, restart_in_s=delay_s)
+        await self._refill(dead, because, delay_s, backoff)
+
+    async def _refill(self, dead: Child | None, because: str, delay_s: float, backoff: Backoff) -> None:
         while True:
             await asyncio.sleep(delay_s)
             async with self._filling:

@@ -57,6 +57,8 @@ class Supervisor:
             self._cache_is_wanted = spec.cache.is_wanted
         self._control = Keeper("control", partial(launcher.control, admin))
         self._others = [Keeper("demo", launcher.demo)] if spec.demo else []
+        if spec.providers is not None:
+            self._others.append(Keeper("providers", launcher.providers, optional=True))
         self._others.append(self._control)
         drain_s = spec.drain_timeout_s + SETTLE_S
         self._workers = [

@@ -67,7 +67,8 @@ class Spec:
 
     Args:
         config_path: the configuration file as the operator named it, absolute; children read it, we do not.
-        runtime_dir: directory of this run, mode 700; children meet there (`control.sock`, `demo.sock`).
+        runtime_dir: directory of this run, mode 700; children meet there (`control.sock`, `demo.sock`,
+            `providers.sock`).
         data: the data plane's address; all workers share its socket.
         admin: the control plane's address.
         workers: how many data-plane processes.
@@ -78,6 +79,7 @@ class Spec:
         drain_timeout_s: seconds its running streams may take after that.
         health: when a child is replaced.
         modules: entry points that replace those of `MODULES`, by kind of child (tests).
+        providers: the interpreter of the provider process, where an upstream of kind `litellm` is configured.
     """
 
     config_path: Path
@@ -92,6 +94,7 @@ class Spec:
     drain_timeout_s: float
     health: HealthSpec
     modules: Mapping[str, str]
+    providers: Path | None = None
 
 
 def read_spec(path: Path) -> Spec:
@@ -111,4 +114,5 @@ def read_spec(path: Path) -> Spec:
         drain_timeout_s=raw["drain_timeout_s"],
         health=HealthSpec(**raw["health"]),
         modules={**MODULES, **raw.get("modules", {})},
+        providers=Path(raw["providers"]) if raw.get("providers") else None,
     )
