@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import msgspec
 from msgspec import Raw
 
+from gateway.domain.cache import CacheAsk
+
 
 @dataclass(frozen=True, slots=True)
 class CallRoute:
@@ -53,11 +55,13 @@ class CallOptions:
         fallback: False where the first target alone may serve.
         pin: the only upstream that may serve.
         timeout_s: bound on the whole call.
+        cache: what it asks of the response cache.
     """
 
     fallback: bool = True
     pin: str | None = None
     timeout_s: float | None = None
+    cache: CacheAsk | None = None
 
 
 DEFAULT_OPTIONS = CallOptions()

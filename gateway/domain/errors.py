@@ -4,7 +4,7 @@
     ├── CallerError      the caller can mend it
     │   ├── BadKey  RouteNotFound  MethodNotAllowed  RouteNotAllowed
     │   ├── InvalidRequest  RequestTooLarge  EncodedBody  SlowBody
-    │   ├── ModelNotFound  ModelNotAllowed  PinNotAllowed  NotAvailableYet
+    │   ├── ModelNotFound  ModelNotAllowed  PinNotAllowed  NotAvailableYet  CacheMiss
     │   └── UpstreamRejected      the upstream refused this very request (400, 404, 413, 422)
     ├── LimitError       a bound of the key
     │   └── RateLimited  BudgetSpent
@@ -114,6 +114,10 @@ class ModelNotAllowed(CallerError):
 
 class PinNotAllowed(CallerError):
     """The key may not choose its upstream, or the upstream it chose is unknown."""
+
+
+class CacheMiss(CallerError):
+    """The caller wanted a kept answer or none, and there is none."""
 
 
 class UpstreamRejected(CallerError):

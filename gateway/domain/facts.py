@@ -42,6 +42,9 @@ class Facts(msgspec.Struct):
         tried: each attempt, in the order they began.
         trace: the trace that the request is part of, if any.
         error_type: from the closed list of `telemetry/metrics.py`; None while all is well.
+        cache: hit, miss, shared or bypass; None where the cache has no part in it.
+        age_s: of an answer that was kept.
+        saved_nanousd: what the answer would have cost without the cache.
     """
 
     request_id: str
@@ -73,6 +76,9 @@ class Facts(msgspec.Struct):
     rate_limits: tuple[tuple[bytes, bytes], ...] = ()
     tried: list[Tried] = []
     trace: TraceContext | None = None
+    cache: str | None = None
+    age_s: int | None = None
+    saved_nanousd: int = 0
 
     @property
     def is_fallback(self) -> bool:
