@@ -12,11 +12,14 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 
 from gateway.process import die_with_parent, parse_child_args, report_ready, watch_lifeline
 
 ARGS = parse_child_args()
-NAME = "demo" if ARGS.socket else f"worker-{ARGS.index}" if "--index" in sys.argv else "control"
+NAME = (
+    Path(ARGS.socket).stem if ARGS.socket else f"worker-{ARGS.index}" if "--index" in sys.argv else "control"
+)
 TAKEN: list[object] = []
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 

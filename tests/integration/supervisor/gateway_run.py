@@ -39,6 +39,7 @@ class GatewayRun:
         unresponsive_s: float | None = None,
         memory_bytes: int | None = None,
         open_files: int | None = None,
+        providers: Path | None = None,
     ) -> None:
         self.runtime = Path(tempfile.mkdtemp(prefix="tunegate-test-"))
         self.data_dir = data_dir
@@ -56,6 +57,7 @@ class GatewayRun:
             },
             "cache": cache,
             "demo": demo,
+            "providers": providers and str(providers),
             "drain_grace_s": grace_s,
             "drain_timeout_s": drain_s,
             "health": {
