@@ -20,6 +20,7 @@ import structlog
 
 from gateway.accounting.desk import AccountDesk
 from gateway.attempts.runner import Attempts
+from gateway.auth.guesses import Guesses
 from gateway.auth.keyring import Keyring
 from gateway.catalog import StoredAlias
 from gateway.config.loader import load
@@ -52,6 +53,7 @@ from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.metrics import (
     JOURNAL_PENDING,
+    KEY_GUESSES,
     LIMIT_REJECTIONS,
     SETTLEMENTS,
     STORE_AWAY,
@@ -110,7 +112,11 @@ class Worker:
         first = make_snapshot(settings, None, None, self._transports, self._runtime, self._tokens)
         self.snapshots = Snapshots(first)
         self._keyring = Keyring(
-            StoreKeySource(self._store), lambda: self._secret, clock=time.monotonic, wall_clock=time.time
+            StoreKeySource(self._store),
+            lambda: self._secret,
+            clock=time.monotonic,
+            wall_clock=time.time,
+            guesses=Guesses(time.monotonic, lambda: self.counters.inc(KEY_GUESSES, ("data",))),
         )
         self.readiness = WorkerReadiness(lambda: self._store.state == "up")
         attempts = Attempts(self.health, self.counters, loop, time.monotonic)

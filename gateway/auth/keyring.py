@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from gateway.auth.guesses import Client, Guesses
 from gateway.auth.record import KeyRecord
 from gateway.auth.virtual_key import digest, split_key
 from gateway.domain.errors import BadKey, StoreUnavailable
@@ -57,6 +58,7 @@ class Keyring:
         secret: under which keys are hashed; returns None until the store was seen once.
         clock: monotonic seconds.
         wall_clock: unix seconds, for expiry.
+        guesses: makes look-ups wait where many keys were wrong.
     """
 
     def __init__(
@@ -65,27 +67,30 @@ class Keyring:
         secret: Callable[[], bytes | None],
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
+        guesses: Guesses,
     ) -> None:
         self._source = source
         self._secret = secret
         self._clock = clock
         self._wall_clock = wall_clock
+        self._guesses = guesses
         self._entries: dict[str, _Entry] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def authenticate(self, authorization: bytes | None) -> Principal:
-        """The principal of an Authorization header.
+    async def authenticate(self, authorization: bytes | None, client: Client = None) -> Principal:
+        """The principal of an Authorization header; `client` is the peer's address and port.
 
         Raises:
             BadKey: there is no key, or it is unknown, expired or revoked.
             StoreUnavailable: the key is not known here and the store is away.
+            Overloaded: too many keys that are not known here wait to be looked up.
         """
         key_id, key = _presented(authorization)
         entry = self._entries.get(key_id)
         now = self._clock()
         is_remembered = entry is not None and now - entry.read_at < STALE_S
         if not is_remembered:
-            entry = await self._read(key_id, entry)
+            entry = await self._look_up(key_id, key, entry, client)
         elif entry is not None and now - entry.read_at >= FRESH_S and not entry.refreshing:
             entry.refreshing = True
             self._in_background(self._refresh(key_id, entry))
@@ -96,12 +101,15 @@ class Keyring:
         presented = digest(secret, key)
         if is_remembered and entry is not None and not _opens(entry.record, presented, unix):
             # Nobody is refused from memory: the key may have been rotated or prolonged since.
+            await self._guesses.turn(client)
             entry = await self._read(key_id, entry)
         record = entry.record if entry is not None else _NOBODY
         if not record.accepts(presented, unix) or entry is None:
+            self._guesses.failed(client)
             raise BadKey(f"Incorrect API key provided: {_masked(key_id)}.")
         status = record.status(unix)
         if status != "active":
+            self._guesses.failed(client)  # no guess, but a look-up each time all the same
             raise BadKey(f"The API key {_masked(key_id)} is {status}.")
         if now - entry.seen_at >= _SEEN_EVERY_S:
             entry.seen_at = now
@@ -122,9 +130,21 @@ class Keyring:
 
     async def aclose(self) -> None:
         """Stop what runs in the background."""
+        self._guesses.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _look_up(self, key_id: str, key: str, known: _Entry | None, client: Client) -> _Entry | None:
+        """Read the record; in its turn, unless the key opened here before."""
+        secret = self._secret()
+        if (
+            known is None
+            or secret is None
+            or not known.record.accepts(digest(secret, key), self._wall_clock())
+        ):
+            await self._guesses.turn(client)
+        return await self._read(key_id, known)
 
     async def _read(self, key_id: str, known: _Entry | None) -> _Entry | None:
         try:

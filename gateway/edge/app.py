@@ -123,7 +123,8 @@ class DataPlane:
             facts.trace = self._tracing.begin(parent, headers.get(b"tracestate"))
         elif parent is not None:
             facts.trace = parse_trace(parent, headers.get(b"tracestate"))
-        principal = await self._keyring.authenticate(headers.get(b"authorization"))
+        client = exchange.scope["client"]
+        principal = await self._keyring.authenticate(headers.get(b"authorization"), client)
         facts.key_id = principal.key_id
         route = match(facts.method, facts.path)
         facts.route = route.name or "other"

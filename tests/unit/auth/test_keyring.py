@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from gateway.auth import keyring
+from gateway.auth.guesses import FREE, Guesses
 from gateway.auth.keyring import KeyAway, Keyring
 from gateway.auth.record import KeyDigest, KeyRecord
 from gateway.auth.virtual_key import digest, format_key
@@ -51,9 +52,13 @@ class Bench:
     source: Source
     now: float = 1000.0
     secret: bytes | None = SECRET
+    slowed: list[bool] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.keyring = Keyring(self.source, lambda: self.secret, lambda: self.now, lambda: self.now)
+        self.guesses = Guesses(lambda: self.now, lambda: self.slowed.append(True))
+        self.keyring = Keyring(
+            self.source, lambda: self.secret, lambda: self.now, lambda: self.now, self.guesses
+        )
 
     async def present(self, key: str = KEY) -> str:
         """Present a key; returns whose it is, once all work behind the caller's back is done."""
@@ -176,6 +181,56 @@ class TestStoreAway:
         await bench.present()
 
         assert bench.keyring._entries[ID].read_at == bench.now
+
+
+class TestGuessing:
+    """Which look-ups wait where many keys were wrong."""
+
+    @pytest.fixture
+    def pressed(self, bench: Bench) -> Bench:
+        for _ in range(int(FREE)):
+            bench.guesses.failed(None)
+        return bench
+
+    async def test_an_unknown_key_waits_and_a_good_one_passes_in_its_turn(self, pressed: Bench) -> None:
+        assert await pressed.present() == ID
+        assert len(pressed.slowed) == 1
+
+    async def test_a_key_that_worked_here_never_waits(self, bench: Bench) -> None:
+        await bench.present()
+        for _ in range(1000):
+            bench.guesses.failed(None)
+        assert await bench.present() == ID
+        bench.now += keyring.FRESH_S
+        assert await bench.present() == ID
+        bench.now += keyring.STALE_S
+        assert await bench.present() == ID
+        assert bench.slowed == []
+
+    async def test_another_secret_of_a_known_key_waits(self, pressed: Bench) -> None:
+        await pressed.present()
+        pressed.slowed.clear()
+        pressed.source.record = record(KEY, OTHER)
+        assert await pressed.present(OTHER) == ID
+        assert len(pressed.slowed) == 1
+
+    @pytest.mark.parametrize("fields", [{"revoked": True}, {"expires_at": 1}])
+    async def test_each_refusal_counts(self, bench: Bench, fields: dict[str, object]) -> None:
+        bench.source.record = record(KEY, **fields)
+        for _ in range(int(FREE)):
+            with pytest.raises(BadKey):
+                await bench.present()
+        assert bench.slowed == []
+        with pytest.raises(BadKey):
+            await bench.present()
+        assert len(bench.slowed) == 1
+
+    async def test_text_that_is_no_key_counts_nothing(self, bench: Bench) -> None:
+        for _ in range(100):
+            with pytest.raises(BadKey):
+                await bench.keyring.authenticate(b"Bearer sk-x")
+        assert await bench.present() == ID
+        assert bench.slowed == []
 
 
 class TestPresented:
