@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from gateway.catalog.advice import advise
+from gateway.cli.doctor_cache import cache
 from gateway.cli.doctor_finding import Finding, bad, ok, warn
 from gateway.cli.doctor_machine import machine
 from gateway.cli.doctor_store import store
@@ -69,6 +70,8 @@ async def _findings(path: Path) -> AsyncIterator[Finding]:
     for finding in machine(settings):
         yield finding
     async for finding in store(settings):
+        yield finding
+    async for finding in cache(settings):
         yield finding
     async for finding in upstreams(settings):
         yield finding

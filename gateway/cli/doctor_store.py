@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -14,6 +14,7 @@ from gateway.control.plane import STORE_TIMEOUT_S
 from gateway.store.address import ClusterAddress, Command, parse_address
 from gateway.store.client import Store
 from gateway.store.errors import StoreError, StoreReplyError
+from gateway.store.info import read_info
 from gateway.store.keys import mark
 from gateway.store.places import store_url
 from gateway.store.scripts import Script
@@ -66,20 +67,15 @@ async def _of_a_store(client: Store, settings: Settings) -> AsyncIterator[Findin
     else:
         for finding in server(read_info(b"\n".join(texts))):
             yield finding
-    yield await _permissions(client)
+    key = mark("00", f"doctor-{secrets.token_hex(8)}")
+    yield await permissions("store permissions", client, probes(key))
     if settings.store.wait_replicas:
         is_cluster = isinstance(parse_address(store_url(settings.store)), ClusterAddress)
         found = await _fewest_replicas(client, is_cluster=is_cluster)
         yield replicas(found, settings.store.wait_replicas)
-    yield latency(await _round_trips(client), settings.store.timeout_ms)
+    yield latency(await round_trips(client), settings.store.timeout_ms)
     seconds, micros = await client.call("TIME")
     yield skew("store clock", int(seconds) + int(micros) / 1e6 - time.time(), MOST_SKEW_S)
-
-
-def read_info(text: bytes) -> dict[str, str]:
-    """INFO's lines by name."""
-    pairs = (line.partition(":") for line in text.decode("utf-8", "replace").splitlines() if ":" in line)
-    return {name: value.strip() for name, _, value in pairs}
 
 
 def server(info: Mapping[str, str]) -> Iterator[Finding]:
@@ -130,14 +126,19 @@ def probes(key: str) -> list[Command]:
         *(("ZREVRANK", key, "m"), ("ZREMRANGEBYSCORE", key, 5, 6), ("ZREM", key, "m"), ("DEL", key)),
         *(("XADD", key, "*", "f", "1"), ("PEXPIRE", key, 60_000), ("XRANGE", key, "-", "+", "COUNT", 1)),
         *(("XREVRANGE", key, "+", "-", "COUNT", 1), ("XINFO", "STREAM", key), ("XTRIM", key, "MINID", 1)),
-        *(("DEL", key), ("RPUSH", key, "1"), ("PEXPIRE", key, 60_000), ("LRANGE", key, 0, 1)),
+        *(
+            ("XDEL", key, "1-0"),
+            ("DEL", key),
+            ("RPUSH", key, "1"),
+            ("PEXPIRE", key, 60_000),
+            ("LRANGE", key, 0, 1),
+        ),
         *(("LLEN", key), ("DEL", key)),
     ]
 
 
-async def _permissions(client: Store) -> Finding:
-    key = mark("00", f"doctor-{secrets.token_hex(8)}")
-    commands = probes(key)
+async def permissions(check: str, client: Store, commands: Sequence[Command]) -> Finding:
+    """Whether the server runs these commands for us, all on one key, and a script on it too."""
     replies = await client.call_many(commands)
     refused = {
         str(command[0]): reply
@@ -145,13 +146,13 @@ async def _permissions(client: Store) -> Finding:
         if isinstance(reply, StoreReplyError)
     }
     try:
-        await client.script(_SCRIPT, [key], [])
+        await client.script(_SCRIPT, [str(commands[0][1])], [])
     except StoreReplyError as error:
         refused["EVALSHA, SCRIPT LOAD"] = error
     if not refused:
-        return ok("store permissions", "all commands that are needed")
+        return ok(check, "all commands that are needed")
     return bad(
-        "store permissions",
+        check,
         f"refused: {', '.join(refused)} ({next(iter(refused.values()))})",
         "permit them to the gateway's user; writes need a primary that can take them",
     )
@@ -182,7 +183,7 @@ def replicas(found: int | None, wanted: int) -> Finding:
     return ok("store replicas", f"{found}; settlements wait for {wanted}")
 
 
-async def _round_trips(client: Store) -> list[float]:
+async def round_trips(client: Store) -> list[float]:
     """Milliseconds of some calls, one after the other."""
     took = []
     for _ in range(_PINGS):

@@ -17,9 +17,7 @@ from gateway.control.usage_query import period_of
 from gateway.control.usage_rows import Figures, shown_figures
 from gateway.control.usage_shown import parameters
 from gateway.domain.principal import Principal
-
-RESULTS = ("hit", "miss", "shared", "bypass")
-"""How the cache took part in a call, as `x-tunegate-cache` says."""
+from gateway.telemetry.metrics import CACHE_RESULTS
 
 
 class ShownCacheServer(BaseModel):
@@ -107,7 +105,7 @@ def cache_routes(
         return CacheStats.model_validate(
             {
                 "server": _shown_server(await service.server()),
-                "results": {name: counted.get(name, 0) for name in RESULTS},
+                "results": {name: counted.get(name, 0) for name in CACHE_RESULTS},
                 "from": found.period.start,
                 "to": found.period.end,
                 "data": [_row(group[0], figures) for group, figures in found.rows],

@@ -111,7 +111,7 @@ LIMIT_REJECTIONS = Metric(
 CACHE = Metric(
     "tunegate_cache_total",
     "counter",
-    "Calls by how the response cache took part, as `x-tunegate-cache` says; bypass where none is configured.",
+    "Calls by how the response cache took part, as `x-tunegate-cache` says.",
     ("result",),
 )
 COST = Metric("tunegate_cost_usd_total", "counter", "Cost of settled requests, in USD.", ("alias", "model"))
@@ -133,13 +133,6 @@ WORKER_REPLACEMENTS = Metric(
     "counter",
     "Workers that took the place of another, by why.",
     ("reason",),
-)
-KEY_GUESSES = Metric(
-    "tunegate_key_guesses_total",
-    "counter",
-    "Attempts with keys that were slowed down (data plane) or refused unseen (control plane), since their "
-    "address, or all of them, had presented many wrong ones.",
-    ("plane",),
 )
 
 ALL = (
@@ -164,8 +157,10 @@ ALL = (
     WORKERS,
     WORKER_STARTS,
     WORKER_REPLACEMENTS,
-    KEY_GUESSES,
 )
+
+CACHE_RESULTS = ("hit", "miss", "shared", "bypass")
+"""How the response cache took part in a call."""
 
 TOKEN_KINDS = ("prompt", "cached", "cache_write", "completion", "reasoning")
 

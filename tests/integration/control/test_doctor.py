@@ -160,3 +160,32 @@ async def test_whether_there_are_replicas_to_wait_for(file: Path) -> None:
     assert alone["store replicas"]["said"].startswith("0 where store.wait_replicas asks for 1")
     assert paired["store replicas"] == paired["store replicas"] | {"state": "ok"}
     assert half["store replicas"]["state"] == "warn"
+
+
+async def test_a_cache_is_looked_at_where_one_is_wanted(
+    file: Path, valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("gateway.config.loader.unavailable", lambda _: [])
+    wanted = {"cache": {"enabled": True}}
+    plain = config_of(valkey.url, {})
+    _, found = await doctor(file, plain)
+    assert not any(check.startswith("cache") for check in found)
+    _, found = await doctor(file, plain | wanted)
+    assert [found[check]["state"] for check in ("cache", "cache permissions")] == ["ok", "ok"]
+    assert "keeps the ledger too" in found["cache memory"]["said"]
+    options = ("--maxmemory", "8mb", "--maxmemory-policy", "allkeys-lru")
+    with ValkeyServer(*options, password="the-stores-password") as own:
+        plain["store"] |= {"cache_url": own.url}
+        _, found = await doctor(file, plain)
+        assert (found["cache memory"]["said"], found["cache memory"]["state"]) == ("allkeys-lru, 8 MiB", "ok")
+        assert found["cache permissions"]["state"] == "ok"
+        assert own.run("DBSIZE") == 0
+        own.run("ACL", "SETUSER", "default", "-xdel", "-info")
+        _, found = await doctor(file, plain)
+        assert "XDEL" in found["cache permissions"]["said"]
+        assert found["cache memory"]["do"] == "permit INFO and DBSIZE"
+    status, found = await doctor(file, plain)
+    assert (status, found["cache"]["state"]) == (0, "warn")
+    plain["store"] |= {"cache_url": "embedded", "data_dir": str(tmp_path)}
+    _, found = await doctor(file, plain)
+    assert found["cache"]["said"].startswith("embedded; not running now")

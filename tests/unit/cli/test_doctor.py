@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from gateway.cli import doctor_machine, doctor_store, doctor_upstreams
+from gateway.cli import doctor_cache, doctor_machine, doctor_store, doctor_upstreams
 from gateway.cli.doctor_finding import Finding
 from gateway.cli.main import tunegate
 from gateway.config import Settings, load
+from gateway.store.info import ServerFacts, read_info
 
 ROOT = Path(__file__).parents[3]
 NOW = 1_800_000_000.0  # 2027-01-15 08:00 UTC
@@ -21,6 +22,15 @@ NOW = 1_800_000_000.0  # 2027-01-15 08:00 UTC
 
 def settings(tmp_path: Path, text: str = "upstreams: {demo: {kind: demo}}") -> Settings:
     return load(text, base=tmp_path, env={}, name="gateway.yaml")
+
+
+def commands_of(scripts: str) -> set[str]:
+    """The commands that scripts use."""
+    used: set[str] = set()
+    for script in (ROOT / "gateway/store/lua").glob(scripts):
+        code = re.sub(r"--[^\n]*", "", script.read_text("utf-8"))
+        used |= {name.upper() for name in re.findall(r"redis\.p?call\(\s*['\"](\w+)", code)}
+    return used
 
 
 def states(findings: list[Finding]) -> dict[str, str]:
@@ -55,17 +65,44 @@ def test_a_server(changed: dict[str, str], check: str, state: str) -> None:
     assert states(list(doctor_store.server(GOOD | changed)))[check] == state
 
 
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("policy", "bound", "is_shared", "state", "do"),
+    [
+        ("allkeys-lru", 64 * MIB, False, "ok", None),
+        ("volatile-ttl", 64 * MIB, False, "ok", None),
+        ("noeviction", 64 * MIB, False, "warn", "set maxmemory-policy allkeys-lru"),
+        ("noeviction", 0, False, "warn", "set maxmemory and maxmemory-policy allkeys-lru"),
+        ("noeviction", 64 * MIB, True, "warn", "give the cache a server of its own"),
+        ("noeviction", 0, True, "warn", "set maxmemory, or give the cache a server of its own"),
+    ],
+)
+def test_memory_of_the_cache(policy: str, bound: int, is_shared: bool, state: str, do: str | None) -> None:
+    finding = doctor_cache.memory(ServerFacts(1, MIB, bound, policy, 0), is_shared=is_shared)
+    assert finding.state == state
+    assert (finding.do or "").startswith(do or "")
+
+
+def test_a_cache_that_is_too_far_away_is_known() -> None:
+    assert doctor_cache.latency([1.0, 49.0], 50).state == "ok"
+    assert doctor_cache.latency([1.0, 51.0], 50).state == "warn"
+
+
+def test_every_command_of_the_caches_scripts_is_tried() -> None:
+    tried = {command[0] for command in doctor_cache.probes("k")}
+    assert commands_of("cache_*.lua") - {"TIME"} <= tried
+
+
 def test_info_is_read() -> None:
     text = b"# Server\r\nredis_version:7.2.4\r\nexecutable:/a:b\r\n\r\n# Memory\r\nmaxmemory:0\r\n"
-    assert doctor_store.read_info(text) == {"redis_version": "7.2.4", "executable": "/a:b", "maxmemory": "0"}
+    assert read_info(text) == {"redis_version": "7.2.4", "executable": "/a:b", "maxmemory": "0"}
 
 
 def test_every_command_of_the_scripts_is_tried() -> None:
     tried = {command[0] for command in doctor_store.probes("k")}
-    used = set()
-    for script in (ROOT / "gateway/store/lua").glob("*.lua"):
-        code = re.sub(r"--[^\n]*", "", script.read_text("utf-8"))
-        used |= {name.upper() for name in re.findall(r"redis\.p?call\(\s*['\"](\w+)", code)}
+    used = commands_of("*.lua")
     assert len(used) > 15
     assert used - {"TIME"} <= tried  # TIME is what the latency is measured with
 
@@ -73,7 +110,7 @@ def test_every_command_of_the_scripts_is_tried() -> None:
 def test_nothing_tried_outlives_a_minute() -> None:
     """Whatever makes the key is followed by its end, or by a bound of its life."""
     makers = {"SET", "HSET", "ZADD", "XADD", "RPUSH"}
-    commands = doctor_store.probes("k")
+    commands = [*doctor_store.probes("k"), *doctor_cache.probes("k")]
     for here, after in pairwise(commands):
         if here[0] in makers:
             assert "PX" in here or after[0] == "PEXPIRE"

@@ -21,7 +21,7 @@ _HEADER = re.compile(r"\bx-tunegate-[a-z-]*[a-z]")
 _SETTING = re.compile(
     r"(?:server|admin|reload|store|telemetry|ledger|limits|cache|on_store_failure)(?:\.[a-z_]+)+"
 )
-_FILES = {"store.log", "store.lock"}  # of the data folder
+_FILES = {"store.log", "store.lock", "cache.log", "cache.lock"}  # of the data folder
 
 
 def _sources(pattern: re.Pattern[str]) -> set[str]:
