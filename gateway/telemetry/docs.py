@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gateway.domain.errors import FailureClass
-from gateway.telemetry.metrics import ALL, CACHE_RESULTS, ERROR_TYPES, NONE, OTHER, TOKEN_KINDS, Metric
+from gateway.telemetry.metrics import (
+    ALL,
+    CACHE_RESULTS,
+    ERROR_TYPES,
+    NONE,
+    OTHER,
+    REPLACEMENT_REASONS,
+    TOKEN_KINDS,
+    Metric,
+)
 
 _HEAD = """\
 # Metrics
@@ -47,7 +56,9 @@ def _labels() -> Iterator[str]:
         "status": "the HTTP status; 499 where the caller left before there was one",
         "error_type": "see below",
         "outcome": f"`committed`, `client_left`, or {_words(FailureClass)}",
-        "reason": "the words of `x-tunegate-fallback`: a class of failure, or a reason of `explain`",
+        "reason": "of fallbacks, the words of `x-tunegate-fallback`: a class of failure, or a reason of "
+        f"`explain`; of workers, {_words(REPLACEMENT_REASONS)}",
+        "plane": "`data` or `control`",
         "kind": _words(TOKEN_KINDS),
         "operation": "what the gateway wanted of the store",
         "state": "`exact`, `estimated`, `released` or `orphaned`, as in the ledger",

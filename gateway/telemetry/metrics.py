@@ -134,6 +134,13 @@ WORKER_REPLACEMENTS = Metric(
     "Workers that took the place of another, by why.",
     ("reason",),
 )
+KEY_GUESSES = Metric(
+    "tunegate_key_guesses_total",
+    "counter",
+    "Attempts with keys that were slowed down (data plane) or refused unseen (control plane), since their "
+    "address, or all of them, had presented many wrong ones.",
+    ("plane",),
+)
 
 ALL = (
     REQUESTS,
@@ -157,6 +164,7 @@ ALL = (
     WORKERS,
     WORKER_STARTS,
     WORKER_REPLACEMENTS,
+    KEY_GUESSES,
 )
 
 CACHE_RESULTS = ("hit", "miss", "shared", "bypass")
