@@ -15,7 +15,7 @@ from gateway.store.address import ClusterAddress, Command, parse_address
 from gateway.store.client import Store
 from gateway.store.errors import StoreError, StoreReplyError
 from gateway.store.info import read_info
-from gateway.store.keys import mark
+from gateway.store.keys import ADMIN, CATALOG_EPOCH, KEYS_INDEX, PROCESSES, SECRET, mark
 from gateway.store.places import store_url
 from gateway.store.scripts import Script
 from gateway.supervisor.paths import embedded_socket
@@ -25,6 +25,9 @@ OLDEST = (6, 2)
 
 MOST_SKEW_S = 2.0
 _PINGS = 20
+_PLACES = (KEYS_INDEX, SECRET, ADMIN, PROCESSES, CATALOG_EPOCH)
+"""One key of each kind, besides those of the shards."""
+
 _SCRIPT = Script.of("doctor", "return redis.call('TIME')")
 
 
@@ -68,7 +71,8 @@ async def _of_a_store(client: Store, settings: Settings) -> AsyncIterator[Findin
         for finding in server(read_info(b"\n".join(texts))):
             yield finding
     key = mark("00", f"doctor-{secrets.token_hex(8)}")
-    yield await permissions("store permissions", client, probes(key))
+    needed = needs(key, waits=settings.store.wait_replicas > 0)
+    yield await permissions("store permissions", client, needed)
     if settings.store.wait_replicas:
         is_cluster = isinstance(parse_address(store_url(settings.store)), ClusterAddress)
         found = await _fewest_replicas(client, is_cluster=is_cluster)
@@ -137,11 +141,21 @@ def probes(key: str) -> list[Command]:
     ]
 
 
+def needs(key: str, *, waits: bool) -> list[Command]:
+    """What the gateway's user must be permitted, as `config/store.acl` does: `probes`, and every kind of keys.
+
+    Args:
+        waits: settlements wait for replicas.
+    """
+    places: list[Command] = [("EXISTS", place) for place in _PLACES]
+    return [*probes(key), *places, *([("WAIT", 0, 1)] if waits else [])]
+
+
 async def permissions(check: str, client: Store, commands: Sequence[Command]) -> Finding:
-    """Whether the server runs these commands for us, all on one key, and a script on it too."""
+    """Whether the server runs these commands for us, and a script on the first one's key too."""
     replies = await client.call_many(commands)
     refused = {
-        str(command[0]): reply
+        f"{command[0]} {command[1]}" if command[1] in _PLACES else str(command[0]): reply
         for command, reply in zip(commands, replies, strict=True)
         if isinstance(reply, StoreReplyError)
     }
@@ -154,7 +168,7 @@ async def permissions(check: str, client: Store, commands: Sequence[Command]) ->
     return bad(
         check,
         f"refused: {', '.join(refused)} ({next(iter(refused.values()))})",
-        "permit them to the gateway's user; writes need a primary that can take them",
+        "permit them to the gateway's user, as config/store.acl does; writes need a primary that can take them",
     )
 
 
