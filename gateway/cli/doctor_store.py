@@ -142,7 +142,7 @@ def probes(key: str) -> list[Command]:
 
 
 def needs(key: str, *, waits: bool) -> list[Command]:
-    """What the gateway's user must be permitted, as `config/store.acl` does: `probes`, and every kind of keys.
+    """What the gateway's user must be permitted (`config/store.acl`): `probes`, and every kind of keys.
 
     Args:
         waits: settlements wait for replicas.
@@ -168,7 +168,7 @@ async def permissions(check: str, client: Store, commands: Sequence[Command]) ->
     return bad(
         check,
         f"refused: {', '.join(refused)} ({next(iter(refused.values()))})",
-        "permit them to the gateway's user, as config/store.acl does; writes need a primary that can take them",
+        "permit what config/store.acl permits; writes need a primary that can take them",
     )
 
 
