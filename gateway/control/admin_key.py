@@ -7,9 +7,15 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from gateway.domain.errors import BadKey
+import structlog
+
+from gateway.auth.address import origin_of
+from gateway.control.wrong_keys import MAX_TRIES, WITHIN_S, WrongKeys
+from gateway.domain.errors import BadKey, RateLimited
 from gateway.store.errors import StoreAway
 from gateway.store.secret_repository import admin_key_hash
+
+log = structlog.get_logger(__name__)
 
 _SEEN_FOR_S = 1.0  # so that a reset is heeded within this, and a burst of calls costs one look-up
 
@@ -32,33 +38,59 @@ def configured_admin_key(environment: Mapping[str, str]) -> str | None:
 
 
 class AdminAuth:
-    """Checks admin keys, in constant time.
+    """Checks admin keys, in constant time, and only so many wrong ones of an address.
+
+    An address that has tried too many is refused whatever comes next, the right key too: a bound that the
+    right key passes does not bound guessing. Other addresses are not concerned.
 
     Args:
         configured: the operator's key; where there is one, no other opens.
         stored: where the hash of the made key is.
         clock: monotonic seconds.
+        on_refused: told of each attempt that is refused unseen.
     """
 
-    def __init__(self, configured: str | None, stored: AdminKeyHash, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        configured: str | None,
+        stored: AdminKeyHash,
+        clock: Callable[[], float],
+        on_refused: Callable[[], None],
+    ) -> None:
         self._configured = admin_key_hash(configured) if configured else None
         self._stored = stored
         self._clock = clock
+        self._on_refused = on_refused
+        self._wrong = WrongKeys()
         self._last_seen: str | None = None
         self._last_seen_at = -_SEEN_FOR_S
 
-    async def check(self, authorization: str | None) -> None:
-        """Return for the bearer of the admin key.
+    async def check(self, authorization: str | None, client: tuple[str, int] | None = None) -> None:
+        """Return for the bearer of the admin key; `client` is the peer's address and port.
 
         Raises:
             BadKey: anyone else.
+            RateLimited: somebody at this address has tried too many other keys.
             StoreAway: the store is away and has not been asked before.
         """
         scheme, _, presented = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not presented.strip():
             raise BadKey("Missing admin key: send it as `Authorization: Bearer <admin key>`.")
+        origin = origin_of(client)
+        wait_s = self._wrong.wait_s(origin, self._clock())
+        if wait_s > 0:
+            self._on_refused()
+            raise RateLimited("Too many wrong admin keys came from this address.", "requests", wait_s)
         expected = self._configured or await self._made()
-        if expected is None or not hmac.compare_digest(expected, admin_key_hash(presented.strip())):
+        hashed = admin_key_hash(presented.strip())
+        if expected is None or not hmac.compare_digest(expected, hashed):
+            if self._wrong.add(origin, hashed, self._clock()):
+                log.warning(
+                    "many wrong admin keys: no more of this address are looked at for a while",
+                    address=origin,
+                    tries=MAX_TRIES,
+                    within_s=WITHIN_S,
+                )
             raise BadKey("Incorrect admin key.")
 
     async def _made(self) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from gateway.domain.errors import (
     ModelNotAllowed,
     ModelNotFound,
     NotAvailableYet,
+    RateLimited,
 )
 from gateway.store.errors import StoreAway, StoreError
 
@@ -89,6 +91,8 @@ def answer_to(error: Exception, request: Request) -> JSONResponse:  # noqa: C901
         case BadKey():
             bearer = {"www-authenticate": "Bearer"}
             return error_response(401, str(error), code="invalid_api_key", headers=bearer)
+        case RateLimited():
+            return _limited_response(error)
         case ModelNotFound():
             return error_response(404, str(error), code="model_not_found", param=error.param)
         case ModelNotAllowed():
@@ -111,6 +115,16 @@ def answer_to(error: Exception, request: Request) -> JSONResponse:  # noqa: C901
             return _http_response(error, request)
         case _:
             return internal_error_response()
+
+
+def _limited_response(error: RateLimited) -> JSONResponse:
+    wait_s = error.retry_after_s or 0.0
+    again = {
+        "retry-after": str(max(1, math.ceil(wait_s))),
+        "retry-after-ms": str(max(1, math.ceil(wait_s * 1000))),
+    }
+    content = error_body(str(error), error.dimension, "rate_limit_exceeded")
+    return JSONResponse(content, 429, again)
 
 
 def _config_response(error: ConfigError) -> JSONResponse:

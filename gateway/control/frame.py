@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.control.admin_key import AdminAuth
 from gateway.control.errors import answer_to
-from gateway.domain.errors import BadKey
+from gateway.domain.errors import BadKey, RateLimited
 from gateway.store.errors import StoreError
 
 log = structlog.get_logger(__name__)
@@ -28,7 +28,9 @@ MAX_BODY_BYTES = 1024 * 1024
 _HEADERS = {
     "x-content-type-options": "nosniff",
     "cache-control": "no-store",
-    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; "
+    "form-action 'none'",  # the last three do not fall back to the first (CSP level 3, section 6.1)
+    "cross-origin-resource-policy": "same-origin",
     "referrer-policy": "no-referrer",
 }
 
@@ -74,8 +76,8 @@ class Frame:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] not in self._open_paths:
             try:
-                await self._auth.check(Headers(scope=scope).get("authorization"))
-            except (BadKey, StoreError) as refused:
+                await self._auth.check(Headers(scope=scope).get("authorization"), scope.get("client"))
+            except (BadKey, RateLimited, StoreError) as refused:
                 await answer_to(refused, Request(scope))(scope, receive, send)
                 return
         await self._app(scope, _bounded(receive), send)

@@ -44,7 +44,7 @@ from gateway.store.secret_repository import SecretRepository
 from gateway.store.usage import UsageReader
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.exposition import Registry
-from gateway.telemetry.metrics import CACHE
+from gateway.telemetry.metrics import CACHE, KEY_GUESSES
 from gateway.upstream.client import make_client
 from gateway.upstream.entra import EntraTokens
 from gateway.upstream.http1.transport import Http1Transport
@@ -135,7 +135,12 @@ class ControlPlane:
             UsageService(UsageReader(self._store), time.time),
             self._cache_wish.is_wanted,
         )
-        auth = AdminAuth(self._configured_admin_key, self._secrets, time.monotonic)
+        auth = AdminAuth(
+            self._configured_admin_key,
+            self._secrets,
+            time.monotonic,
+            on_refused=lambda: self._counters.inc(KEY_GUESSES, ("control",)),
+        )
         self.api = create_app(
             keys=KeyService(
                 KeyRepository(self._store),

@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.control.not_available import ROUTES
+from gateway.control.wrong_keys import MAX_TRIES
 from tests.integration.control.running import FakeWorker, RunningControl
 from tests.support.polling import until
 from tests.support.valkey import ValkeyServer
@@ -18,7 +19,11 @@ def check(response: httpx2.Response, status: int) -> dict[str, Any]:
     assert response.headers["x-request-id"].startswith("req_")
     assert response.headers["x-content-type-options"] == "nosniff"
     assert response.headers["cache-control"] == "no-store"
-    assert "default-src 'none'" in response.headers["content-security-policy"]
+    policy = response.headers["content-security-policy"].split("; ")
+    assert policy == ["default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"]
+    assert response.headers["referrer-policy"] == "no-referrer"
+    assert response.headers["cross-origin-resource-policy"] == "same-origin"
+    assert "x-powered-by" not in response.headers
     if status < 400:
         return {}
     error: dict[str, Any] = response.json()["error"]
@@ -44,6 +49,22 @@ async def test_nobody_comes_in_without_the_admin_key(control: RunningControl) ->
         check(await stranger.get("/healthz"), 200)
         check(await stranger.get("/metrics"), 200)
         check(await stranger.post("/metrics"), 405)
+
+
+async def test_many_wrong_keys_of_one_address_are_looked_at_no_more(control: RunningControl) -> None:
+    async with httpx2.AsyncClient(base_url=control.url, trust_env=False, verify=False) as guesser:
+        for n in range(MAX_TRIES):
+            wrong = {"authorization": f"Bearer wrong-{n}"}
+            check(await guesser.get("/admin/v1/keys", headers=wrong), 401)
+        refused = await control.http.get("/admin/v1/keys")  # the right one, of the same address
+        error = check(refused, 429)
+        assert (error["type"], error["code"]) == ("requests", "rate_limit_exceeded")
+        assert 1 <= int(refused.headers["retry-after"]) <= 60
+        assert 0 < int(refused.headers["retry-after-ms"]) <= 60_000
+        metrics = (await guesser.get("/metrics")).text
+        assert 'tunegate_key_guesses_total{plane="control"} 1' in metrics
+        check(await guesser.get("/healthz"), 200)
+        check(await guesser.get("/admin/v1/keys"), 401)
 
 
 async def test_metrics_can_be_closed(start_control: Callable[..., Any]) -> None:
