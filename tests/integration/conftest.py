@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from gateway.store.client import Store
+from tests.support.onlooker import Onlooker
 from tests.support.valkey import ValkeyServer
 
 
@@ -37,7 +38,7 @@ def valkey_tcp(_tcp_server: ValkeyServer) -> ValkeyServer:
 @pytest.fixture
 async def store(valkey: ValkeyServer) -> AsyncIterator[Store]:
     """An open client of `valkey`, patient enough for a busy machine."""
-    store = Store(valkey.url, timeout_s=5)
+    store = Onlooker(valkey, timeout_s=5) if valkey.is_restricted else Store(valkey.url, timeout_s=5)
     await store.open()
     yield store
     await store.aclose()

