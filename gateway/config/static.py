@@ -169,7 +169,7 @@ class StoreSettings(Model):
         repr=False,
         description="A server for the response cache, named as in `url`, so that nothing of the ledger is "
         "ever evicted; `embedded` is a small one of the gateway's own. null = that where `url` is embedded, "
-        "else the server of `url`, of whose memory the cache leaves a fifth.",
+        "else the server of `url`, of whose `maxmemory` the cache leaves a fifth.",
     )
     cache_memory_bytes: Annotated[Count, Field(ge=8_388_608)] = Field(
         default=67_108_864,

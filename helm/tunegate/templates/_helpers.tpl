@@ -102,7 +102,8 @@ redis://:${VALKEY_PASSWORD}@{{ include "tunegate.fullname" . }}-valkey:6379/0
   "server" (dict "host" .Values.listenAddress "port" 8080)
   "admin" (dict "host" .Values.listenAddress "port" 8081)
   "store" (dict "url" (include "tunegate.storeUrl" .) "data_dir" "/var/lib/tunegate") -}}
-{{- toYaml (mergeOverwrite (deepCopy .Values.config) $own) -}}
+{{- $unsaid := dict "store" (dict "cache_url" "embedded") -}}
+{{- toYaml (mergeOverwrite $unsaid (deepCopy .Values.config) $own) -}}
 {{- end -}}
 
 {{/* The blocks that a reload does not take: their change restarts the pods, that of others does not. */}}

@@ -46,6 +46,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "an alias": {"config": {"aliases": {"plain": {"model": "gpt-4.1-mini"}}}},
     "more workers": {"config": {"server": {"workers": 2}}},
     "another credential": {"secret": {"data": {"OPENAI_API_KEY": "another"}}},
+    "a cache for all pods": {"config": {"store": {"cache_url": "redis://cache.example:6379"}}},
     "no bundled storage": {
         "valkey": {"persistence": {"enabled": False}},
         "networkPolicy": {"enabled": False},
@@ -204,9 +205,21 @@ def test_where_the_store_is_embedded_there_is_one_gateway_with_a_volume(
     assert rendered.gateway["spec"]["replicas"] == 1
     (claim,) = rendered.gateway["spec"]["volumeClaimTemplates"]
     assert claim["spec"]["storageClassName"] == "fast"
-    assert rendered.config["store"] == {"url": "embedded", "data_dir": "/var/lib/tunegate"}
+    assert rendered.config["store"] == {
+        "url": "embedded",
+        "cache_url": "embedded",
+        "data_dir": "/var/lib/tunegate",
+    }
     assert not rendered.all("PodDisruptionBudget"), "one that may never go would block the node"
     assert len(rendered.all(*WORKLOADS)) == 1
+
+
+def test_the_cache_fills_no_server_that_keeps_the_ledger(everything: dict[str, Rendered]) -> None:
+    for name in VALUES:
+        assert everything[name].config["store"]["cache_url"] == "embedded"
+    shared = everything["a cache for all pods"].config["store"]
+    assert shared["cache_url"] == "redis://cache.example:6379"
+    assert shared["url"].startswith("redis://:${VALKEY_PASSWORD}@")
 
 
 def test_a_scaled_workload_states_no_number_of_its_own(everything: dict[str, Rendered]) -> None:

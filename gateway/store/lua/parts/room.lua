@@ -1,5 +1,6 @@
 -- room.lua: whether the cache may take more. A server that keeps the ledger too must not be filled: its writes
--- would fail, so the last fifth of its memory is left to it. One that does not tell has no room.
+-- would fail, so the last fifth of its memory is left to it; without a bound, half of the machine's. One that
+-- does not tell has no room.
 local function has_room(is_shared)
   if is_shared ~= '1' then
     return true
@@ -8,6 +9,9 @@ local function has_room(is_shared)
   if type(told) ~= 'string' then
     return false
   end
-  local used, most = string.match(told, 'used_memory:(%d+)'), string.match(told, 'maxmemory:(%d+)')
-  return used and most and (most == '0' or tonumber(used) < 0.8 * tonumber(most))
+  local function bytes(name)
+    return tonumber(string.match(told, name .. ':(%d+)') or 0)
+  end
+  local bound = bytes('maxmemory')
+  return bytes('used_memory') < (bound > 0 and 0.8 * bound or 0.5 * bytes('total_system_memory'))
 end
