@@ -53,12 +53,21 @@ class AdminClient:
         query: Mapping[str, Any] | None = None,
         body: Any = None,
         author: str | None = None,
+        is_long: bool = False,
     ) -> dict[str, Any]:
-        """Call a route and return its JSON object. Parts of `path` are escaped, slashes too."""
+        """Call a route and return its JSON object. Parts of `path` are escaped, slashes too.
+
+        `is_long` waits minutes for the answer.
+        """
         headers = {"x-tunegate-author": author} if author else None
         try:
             response = self._http.request(
-                method, self._route(path), params=_given(query), json=body, headers=headers
+                method,
+                self._route(path),
+                params=_given(query),
+                json=body,
+                headers=headers,
+                timeout=_LONG if is_long else _TIMEOUT_S,
             )
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise self._unreachable(error) from error

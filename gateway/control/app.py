@@ -25,6 +25,8 @@ from gateway.control.key_service import KeyService
 from gateway.control.key_view import KeyView
 from gateway.control.link import WorkerLink
 from gateway.control.not_available import unavailable_routes
+from gateway.control.probe.service import Probing
+from gateway.control.probe_routes import probe_routes
 from gateway.control.reload import ConfigReloader
 from gateway.control.snapshot import SnapshotKeeper
 from gateway.control.sunset_routes import sunset_routes
@@ -38,6 +40,7 @@ def create_app(
     keeper: SnapshotKeeper,
     link: WorkerLink,
     reloader: ConfigReloader,
+    probing: Probing,
     render_metrics: Callable[[str], tuple[bytes, str]],
     clock: Callable[[], float],
     monotonic: Callable[[], float],
@@ -74,6 +77,7 @@ def create_app(
     app.include_router(unavailable_routes())
     app.include_router(alias_routes(aliases))
     app.include_router(insight_routes(keeper, link, keys, monotonic))
+    app.include_router(probe_routes(probing))
     app.include_router(sunset_routes(keeper, aliases, clock))
     app.include_router(config_routes(keeper, reloader))
     app.include_router(cache_routes(cache, keeper, keys, cache_results, clock))

@@ -23,6 +23,7 @@ from gateway.domain.errors import (
     ModelNotFound,
     NotAvailableYet,
     RateLimited,
+    UpstreamsFailed,
 )
 from gateway.store.errors import StoreAway, StoreError
 
@@ -85,7 +86,7 @@ async def _on_error(request: Request, error: Exception) -> JSONResponse:
     return answer_to(error, request)
 
 
-def answer_to(error: Exception, request: Request) -> JSONResponse:  # noqa: C901, PLR0911  # a table has as many ways out as rows
+def answer_to(error: Exception, request: Request) -> JSONResponse:  # noqa: C901, PLR0911, PLR0912  # a table has as many ways out as rows
     """The answer to an error, by the table of this module."""
     match error:
         case BadKey():
@@ -101,6 +102,8 @@ def answer_to(error: Exception, request: Request) -> JSONResponse:  # noqa: C901
             return error_response(404, str(error), param=error.param)
         case Conflict():
             return error_response(409, str(error))
+        case UpstreamsFailed():
+            return error_response(502, str(error), code="upstream_error")
         case InvalidRequest():
             return error_response(400, str(error), param=error.param)
         case RequestValidationError():

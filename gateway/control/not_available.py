@@ -21,7 +21,6 @@ ROUTES: tuple[tuple[str, str], ...] = (
     ("POST", "/admin/v1/aliases/{name:path}/shadow"),
     ("POST", "/admin/v1/aliases/{name:path}/promote"),
     ("POST", "/admin/v1/aliases/{name:path}/abort"),
-    ("POST", "/admin/v1/upstreams/{name}/probe"),
     ("*", "/admin/v1/jobs{rest:path}"),
     ("*", "/admin/v1/comparisons{rest:path}"),
 )

@@ -16,7 +16,7 @@ from pathlib import Path
 import structlog
 
 from gateway.auth.virtual_key import configured_secret
-from gateway.config import load
+from gateway.config import UpstreamSettings, load
 from gateway.control.active_text import Overrides
 from gateway.control.admin_key import AdminAuth, configured_admin_key, new_admin_key
 from gateway.control.advice import Advice
@@ -28,6 +28,7 @@ from gateway.control.discovery import EVERY_S, Discovery
 from gateway.control.key_service import KeyService
 from gateway.control.ledger_keeping import LedgerKeeping
 from gateway.control.link import WorkerLink
+from gateway.control.probe.service import Probing
 from gateway.control.reload import ConfigReloader
 from gateway.control.snapshot import SnapshotKeeper
 from gateway.control.sunset_keeping import SunsetKeeping
@@ -45,7 +46,7 @@ from gateway.store.usage import UsageReader
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.exposition import Registry
 from gateway.telemetry.metrics import CACHE, KEY_GUESSES
-from gateway.upstream.client import make_client
+from gateway.upstream.client import UpstreamClient, make_client
 from gateway.upstream.entra import EntraTokens
 from gateway.upstream.http1.transport import Http1Transport
 from gateway.upstream.port import Transport
@@ -114,10 +115,7 @@ class ControlPlane:
         self.reloader = ConfigReloader(
             path, runtime / "active.yaml", overrides, environment, self.keeper, self.link
         )
-        self._discovery = Discovery(
-            aliases,
-            lambda name, upstream: make_client(name, upstream, self._transports, self._runtime, self._tokens),
-        )
+        self._discovery = Discovery(aliases, self._client_of)
         self._ledger = LedgerKeeping(
             self._store,
             Path(settings.store.data_dir),
@@ -153,6 +151,7 @@ class ControlPlane:
             keeper=self.keeper,
             link=self.link,
             reloader=self.reloader,
+            probing=Probing(self.keeper, self._client_of),
             usage=usage_routers(self._store, lambda: self.keeper.settings.ledger.retention_days, time.time),
             cache=self._cache,
             cache_results=lambda: {
@@ -236,6 +235,9 @@ class ControlPlane:
             return None
         key = new_admin_key()
         return key if await self._secrets.offer_admin_key(key) else None
+
+    def _client_of(self, name: str, upstream: UpstreamSettings) -> UpstreamClient:
+        return make_client(name, upstream, self._transports, self._runtime, self._tokens)
 
     async def _gateway_secret(self) -> bytes:
         if self._secret is None:
