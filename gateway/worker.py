@@ -43,6 +43,9 @@ _CONTROL_S = 1.0
 """How long a starting worker waits for the control process; a worker without it serves all the same."""
 
 
+HEADERS = [("x-content-type-options", "nosniff")]
+"""On every answer: no browser takes what an upstream wrote for anything but its content type."""
+
 _OWN_FILES = 64
 """Open files that are neither clients' nor upstreams': libraries, journal, store, control process."""
 
@@ -168,6 +171,7 @@ async def serve(args: ChildArgs) -> None:
         proxy_headers=False,
         log_config=None,
         server_header=False,
+        headers=HEADERS,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=2,
         backlog=4096,

@@ -23,6 +23,7 @@ from gateway.edge.protocol import GatewayProtocol
 from gateway.store.client import Store
 from gateway.store.key_repository import KeyRepository
 from gateway.telemetry.access_log import AccessLog
+from gateway.worker import HEADERS
 
 SECRET = "the secret of the tests"
 
@@ -106,6 +107,7 @@ async def running_gateway(text: str, store: Store, tmp_path: Path) -> AsyncItera
         access_log=False,
         log_config=None,
         server_header=False,
+        headers=HEADERS,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
     )
