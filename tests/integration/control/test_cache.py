@@ -46,6 +46,10 @@ async def control(start_control: Start) -> RunningControl:
     return await start_control(FILE)
 
 
+def where(server: ValkeyServer) -> str:
+    return f"unix://{server.path}"
+
+
 def cli(control: RunningControl, *arguments: str) -> Awaitable[Result]:
     runner = CliRunner(env={"TUNEGATE_ADMIN_KEY": ADMIN_KEY, "TUNEGATE_ADMIN_URL": control.url})
 
@@ -128,7 +132,7 @@ async def test_the_stats_are_those_of_server_replica_and_ledger(
         ("support", 4, 2, "0.0015"),
     ]
     server = found["server"]
-    assert (server["where"], server["state"], server["shares_ledger"]) == (valkey.url, "up", True)
+    assert (server["where"], server["state"], server["shares_ledger"]) == (where(valkey), "up", True)
     assert (server["policy"], server["max_memory_bytes"], server["evicted_keys"]) == ("noeviction", 0, 0)
     assert server["keys"] > 0
     assert server["memory_bytes"] > 100_000
@@ -158,7 +162,7 @@ async def test_a_cache_of_its_own_may_be_off_or_away(
         store = f"store: {{url: '{valkey.url}', cache_url: '{own.url}', data_dir: {tmp_path}}}\n"
         control = await start_control(store + FILE, bare=True)
         server = (await control.call("GET", "/cache"))["server"]
-        assert (server["where"], server["state"], server["shares_ledger"]) == (own.url, "up", False)
+        assert (server["where"], server["state"], server["shares_ledger"]) == (where(own), "up", False)
         own.kill()
         server = (await control.call("GET", "/cache"))["server"]
         assert (server["state"], server["keys"], server["policy"]) == ("off", None, None)

@@ -91,12 +91,14 @@ async def test_everything_that_is_kept_expires(cache: CacheRepository, client: S
         assert await client.call("PTTL", name) > 1e10
 
 
-async def test_scripts_that_the_server_has_forgotten_are_sent_again(store: Store) -> None:
+async def test_scripts_that_the_server_has_forgotten_are_sent_again(
+    store: Store, valkey: ValkeyServer
+) -> None:
     cache = CacheRepository(store, is_shared=True)
     for _ in range(2):
-        await store.call("SCRIPT", "FLUSH", "SYNC")
+        valkey.run("SCRIPT", "FLUSH", "SYNC")
         flight = await led(cache)
-        await store.call("SCRIPT", "FLUSH", "SYNC")
+        valkey.run("SCRIPT", "FLUSH", "SYNC")
         assert await cache.append(KEY, flight, [b"a"], LEASE_MS)
         assert await cache.read(KEY, flight, 0, 0) == Part([b"a"], "open")
         await cache.release(KEY, flight)
