@@ -40,11 +40,12 @@ def conclusion(failures: Sequence[AttemptFailed], target: Target, plan: Plan, no
 
 
 def _nothing_tried(target: Target, plan: Plan, now: float) -> GatewayError:
-    if plan.attempts:  # all of them cool down for longer than a call waits
-        return AllRateLimited(
-            f"Every upstream of `{target.name}` is rate limited.",
-            max(0.0, min(attempt.not_before for attempt in plan.attempts) - now),
-        )
+    if plan.attempts:
+        wait_s = min(attempt.not_before for attempt in plan.attempts) - now
+        if wait_s <= 0:
+            return UpstreamTimedOut(f"The time of this call was over before `{target.name}` could be asked.")
+        # all of them cool down for longer than a call waits
+        return AllRateLimited(f"Every upstream of `{target.name}` is rate limited.", wait_s)
     if plan.left_out and {left.reason for left in plan.left_out} == {Reason.MODEL_GONE}:
         return _gone(target)
     reasons = "; ".join(
