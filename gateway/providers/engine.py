@@ -102,7 +102,14 @@ async def _ending_of(stream: Any) -> Callable[[], bool]:
     wrapper: Any = stream if hasattr(stream, "fetch_stream") else getattr(stream, "completion_stream", None)
     if not hasattr(wrapper, "fetch_stream"):
         return lambda: True  # made of a whole answer, which had its end
-    source = await wrapper.fetch_stream()
+    try:
+        source = await wrapper.fetch_stream()
+    except Exception as error:
+        # It has a name of its own for most, and raises that.
+        litellm.exception_type(
+            model=wrapper.model, original_exception=error, custom_llm_provider=wrapper.custom_llm_provider
+        )
+        raise
     if isinstance(source, GeminiIterator):
         return _gemini_ending(source)
     return lambda: (

@@ -36,6 +36,15 @@ _KINDS: Mapping[str, tuple[int | None, str, str | None]] = {
     "APIError": (None, "server_error", "upstream_error"),
 }
 
+_BY_STATUS = {
+    401: "AuthenticationError",
+    403: "PermissionDeniedError",
+    404: "NotFoundError",
+    408: "Timeout",
+    422: "UnprocessableEntityError",
+    429: "RateLimitError",
+}
+
 
 class Fault(Exception):
     """An answer that is no answer: status, the official error, and when to come back.
@@ -74,11 +83,12 @@ def fault_of(error: BaseException, secret: str | None = None) -> Fault:
         return error
     if isinstance(cause := getattr(error, "original_exception", None), Exception):
         return fault_of(cause, secret)
-    names = [each.__name__ for each in type(error).__mro__]
-    status, kind, code = next(
-        (_KINDS[name] for name in names if name in _KINDS), (None, "server_error", None)
-    )
     own = getattr(error, "status_code", None)
+    names = [each.__name__ for each in type(error).__mro__]
+    if isinstance(own, int) and 400 <= own < 500:  # of a class of the provider's own, only the status tells
+        names.append(_BY_STATUS.get(own, "BadRequestError"))
+    known = next((name for name in names if name in _KINDS), "APIError")
+    status, kind, code = _KINDS[known]
     if status is None:
         status = own if isinstance(own, int) and 500 <= own < 600 else 502
     if isinstance(own, int) and own in {402, 408, 413} and status in {400, 502}:

@@ -1,52 +1,22 @@
 """One real model server, one base model, two fine-tunes: each alias answers with its own weights."""
 
 import json
-import os
-import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from openai import OpenAI
-from voices import ADAPTERS, VOICES
+from running import adapters, running_model_server
+from voices import VOICES
 
-HERE = Path(__file__).parent
-ENVIRONMENT = HERE.parents[2] / ".venv-e2e" / "bin" / "python"
 MESSAGES = [{"role": "user", "content": "What do you see?"}]
-
-
-def adapters(voice: str) -> list[dict]:
-    """The field by which llama.cpp chooses: every adapter's id with its scale."""
-    return [{"id": number, "scale": float(name == voice)} for number, name in enumerate(ADAPTERS)]
 
 
 @pytest.fixture(scope="module")
 def model_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Serve the tiny model in its own environment; the base URL of its API."""
-    if not ENVIRONMENT.exists():
-        pytest.skip("no .venv-e2e here: `python3 dev.py e2e` makes it")
-    imports = [ENVIRONMENT, "-c", "import gguf, xllamacpp"]
-    probe = subprocess.run(imports, capture_output=True, check=False)  # noqa: S603 - our own interpreter
-    if probe.returncode != 0:
-        pytest.skip("xllamacpp has no wheel for this platform: " + probe.stderr.decode()[-200:])
-    folder = tmp_path_factory.mktemp("models")
-    with (
-        (folder / "server.log").open("w") as log,
-        subprocess.Popen(  # noqa: S603 - our own script
-            [ENVIRONMENT, HERE / "server.py", folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        ) as process,
-    ):
-        line = process.stdout.readline()
-        if not line:
-            pytest.fail("the model server ended:\n" + (folder / "server.log").read_text()[-4000:])
-        yield f"http://127.0.0.1:{json.loads(line)['port']}/v1"
-        process.stdin.close()
-        assert process.wait(30) == 0
+    with running_model_server(tmp_path_factory.mktemp("models")) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
