@@ -75,6 +75,7 @@ class Clients:
 
     Args:
         address: where the gateway listens now; None while it is being started.
+        draw_call: makes a call of its number.
 
     Attributes:
         seen: what was seen of each call that is over.
@@ -89,8 +90,10 @@ class Clients:
         *,
         at_once: int = 48,
         rate: float = 0,
+        draw_call: Callable[[int, random.Random, list[Key]], Call] = draw_call,
     ) -> None:
         self.seen: list[ClientCall] = []
+        self._draw_call = draw_call
         self._keys = keys
         self._count = count
         self._draw = random.Random(seed)  # noqa: S311  # no secret: a run can be repeated
@@ -117,7 +120,7 @@ class Clients:
             if self._rate:
                 due = self._began + number / self._rate
                 await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
-            call = draw_call(number, self._draw, self._keys)
+            call = self._draw_call(number, self._draw, self._keys)
             seen = _Seen(call)
             try:
                 async with asyncio.timeout(call.leaves_after_s or ANSWER_S):

@@ -82,7 +82,7 @@ def run(settings: Settings) -> Result:
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tunegate-chaos-"))
         log = Path(folder) / "upstream.log"
-        upstream, port = stack.enter_context(_upstream(log))
+        upstream, port = stack.enter_context(running_upstream(log))
         gateway = GatewayProcess(_config(settings, port))
         stack.callback(gateway.cleanup)
         gateway.start()
@@ -98,7 +98,7 @@ def run(settings: Settings) -> Result:
             upstream.wait(STOP_S)
             logs = Logs(
                 calls=clients.seen,
-                dispatches=_dispatches(log),
+                dispatches=dispatches(log),
                 entries=books.entries(),
                 accounts=[books.account(key) for key in keys],
                 open_reservations=books.open_reservations(),
@@ -132,25 +132,26 @@ def _config(settings: Settings, port: int) -> dict[str, Any]:
 def _keys(gateway: GatewayProcess) -> list[Key]:
     """Without a budget, with one that lasts, with one that is soon spent, with credit, with a limit."""
     month = {"usd": 1000, "period": "month"}
-    found = [_key(gateway, None, name=f"free {number}") for number in range(4)]
-    found += [_key(gateway, 1000, name=f"roomy {number}", budget=month) for number in range(4)]
+    found = [key_of(gateway, None, name=f"free {number}") for number in range(4)]
+    found += [key_of(gateway, 1000, name=f"roomy {number}", budget=month) for number in range(4)]
     found += [
-        _key(gateway, 1000, name="credit", credit_usd=1000),
-        _key(gateway, 0.02, 1, name="tight", budget={"usd": 0.02, "period": "total"}),
-        _key(gateway, 0.01, 1, name="tighter", budget={"usd": 0.01, "period": "day"}),
-        _key(gateway, 0.02, 1, name="little credit", credit_usd=0.02),
-        _key(gateway, None, 3, name="limited", limits={"rpm": 6000, "tpm": None, "concurrency": 2}),
+        key_of(gateway, 1000, name="credit", credit_usd=1000),
+        key_of(gateway, 0.02, 1, name="tight", budget={"usd": 0.02, "period": "total"}),
+        key_of(gateway, 0.01, 1, name="tighter", budget={"usd": 0.01, "period": "day"}),
+        key_of(gateway, 0.02, 1, name="little credit", credit_usd=0.02),
+        key_of(gateway, None, 3, name="limited", limits={"rpm": 6000, "tpm": None, "concurrency": 2}),
     ]
     return found
 
 
-def _key(gateway: GatewayProcess, usd: float | None, weight: int = 10, **fields: Any) -> Key:
+def key_of(gateway: GatewayProcess, usd: float | None, weight: int = 10, **fields: Any) -> Key:
     issued = gateway.issue_key(**fields)
     return Key(issued["id"], issued["key"], None if usd is None else round(usd * 10**9), weight)
 
 
 @contextlib.contextmanager
-def _upstream(log: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def running_upstream(log: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """The upstream's process, which writes `log` at its end, and its port."""
     process = subprocess.Popen(  # noqa: S603  # our own module
         [sys.executable, "-m", "tests.chaos.kit.upstream", log], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
@@ -164,7 +165,8 @@ def _upstream(log: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
         process.stdout.close()
 
 
-def _dispatches(log: Path) -> list[Dispatch]:
+def dispatches(log: Path) -> list[Dispatch]:
+    """What the upstream was asked."""
     return [Dispatch(*json.loads(line)) for line in log.read_text(encoding="utf-8").splitlines()]
 
 
