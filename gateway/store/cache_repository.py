@@ -9,6 +9,7 @@ number that was never used.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -28,6 +29,7 @@ KEPT_BYTES = 8 << 20
 
 _FRAMES_AT_ONCE = 256
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.004, 0.02  # between two reads of a flight that brought nothing
+_MARK_EVERY_S = 1.0
 
 _STATES: tuple[Literal["open", "ended", "lost"], ...] = ("open", "ended", "lost")
 
@@ -59,7 +61,11 @@ class CacheRepository:
             keys.cache_generation_of_alias(purged.alias),
             keys.cache_generation_of_scope(purged.scope),
         ]
-        script_keys = [keys.cache_entry(cache_key), keys.cache_flight(cache_key)]
+        script_keys = [
+            keys.cache_entry(cache_key),
+            keys.cache_flight(cache_key),
+            keys.cache_followed(cache_key),
+        ]
         commands: list[Command] = [("MGET", *names)]
         arguments: list[str | bytes | int] = []
         if read and ticket is not None:
@@ -113,16 +119,29 @@ class CacheRepository:
 
     async def read(self, cache_key: str, flight: str, position: int, wait_ms: int) -> Part:
         """See the port. It asks again after 4 to 20 ms: the client's connection must not block."""
-        names = [keys.cache_flight(cache_key), keys.cache_frames(cache_key, flight)]
-        arguments: list[str | bytes | int] = [flight, position, _FRAMES_AT_ONCE]
-        loop = asyncio.get_running_loop()
-        give_up_at, pause_s = loop.time() + wait_ms / 1000, _FIRST_PAUSE_S
+        names = [
+            keys.cache_flight(cache_key),
+            keys.cache_frames(cache_key, flight),
+            keys.cache_followed(cache_key),
+        ]
+        now = asyncio.get_running_loop().time
+        give_up_at, pause_s, mark_at = now() + wait_ms / 1000, _FIRST_PAUSE_S, -math.inf
         while True:
+            is_marking = now() >= mark_at
+            if is_marking:
+                mark_at = now() + _MARK_EVERY_S
+            arguments: list[str | bytes | int] = [flight, position, _FRAMES_AT_ONCE, int(is_marking)]
             state, frames = await self._run(self._read, names, arguments)
-            if frames or _STATES[state] != "open" or loop.time() >= give_up_at:
+            if frames or _STATES[state] != "open" or now() >= give_up_at:
                 return Part(frames, _STATES[state])
-            await asyncio.sleep(min(pause_s, max(0.0, give_up_at - loop.time())))
+            await asyncio.sleep(min(pause_s, max(0.0, give_up_at - now())))
             pause_s = min(1.5 * pause_s, _LONGEST_PAUSE_S)
+
+    async def is_followed(self, cache_key: str, flight: str) -> bool:
+        """See the port. Who was sent to a flight by `look` follows it too."""
+        with _misses():
+            followed = await self._store.call("GET", keys.cache_followed(cache_key))
+        return bool(followed == flight.encode())
 
     async def purge(self, *, aliases: Sequence[str] = (), scopes: Sequence[str] = ()) -> None:
         """Make the answers of these aliases and of these scopes unfindable; all where neither is named."""

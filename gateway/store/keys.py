@@ -149,6 +149,11 @@ def cache_frames(cache_key: str, flight: str) -> str:
     return f"cache:{{{cache_key}}}:frames:{flight}"
 
 
+def cache_followed(cache_key: str) -> str:
+    """String: the flight that another process has read of, or was sent to, in the last 2 s."""
+    return f"cache:{{{cache_key}}}:followed"
+
+
 CACHE_GENERATION = "{cache}:generation"
 """String: generation of the whole response cache. Expires after 400 days, as those below."""
 

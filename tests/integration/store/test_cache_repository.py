@@ -205,6 +205,36 @@ async def test_a_reader_hears_of_a_frame_soon_and_waits_no_longer_than_it_said(
     assert await cache.read(KEY, flight, 1, 30) == Part([], "open")
 
 
+async def test_a_leader_knows_whether_anyone_follows(cache: CacheRepository, client: Store) -> None:
+    flight = await led(cache)
+    assert not await cache.is_followed(KEY, flight)
+    assert (await cache.look(SUPPORT, KEY, ticket())).flight == flight  # it will read in a moment
+    assert await cache.is_followed(KEY, flight)
+    await client.call("DEL", keys.cache_followed(KEY))
+    await cache.append(KEY, flight, [b"a"], LEASE_MS)
+    assert not await cache.is_followed(KEY, flight)
+    await cache.read(KEY, flight, 0, 0)
+    assert await cache.is_followed(KEY, flight)
+    assert 1500 < await client.call("PTTL", keys.cache_followed(KEY)) <= 2000
+    await cache.release(KEY, flight)
+    another = await led(cache)
+    assert not await cache.is_followed(KEY, another)
+    await cache.read(KEY, flight, 0, 0)  # who reads on of the old one does not follow the new one
+    assert not await cache.is_followed(KEY, another)
+
+
+async def test_who_waits_long_follows_all_the_time(cache: CacheRepository, client: Store) -> None:
+    flight = await led(cache)
+    reading = asyncio.create_task(cache.read(KEY, flight, 0, 10_000))
+    async with asyncio.timeout(5):
+        while not await cache.is_followed(KEY, flight):
+            await asyncio.sleep(0.01)
+        await client.call("DEL", keys.cache_followed(KEY))
+        while not await cache.is_followed(KEY, flight):
+            await asyncio.sleep(0.01)
+    reading.cancel()
+
+
 async def test_after_an_end_without_an_entry_the_next_one_leads(cache: CacheRepository) -> None:
     flight = await led(cache)
     await cache.append(KEY, flight, [b"a"], LEASE_MS, last=True)
@@ -329,6 +359,7 @@ async def test_a_store_that_is_away_or_wrong_is_a_miss() -> None:
                 cache.append(KEY, "f", [b"a"], LEASE_MS),
                 cache.release(KEY, "f"),
                 cache.read(KEY, "f", 0, 1000),
+                cache.is_followed(KEY, "f"),
                 cache.purge(),
             ):
                 with pytest.raises(CacheAway):
