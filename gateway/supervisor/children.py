@@ -21,6 +21,7 @@ READY_WITHIN_S = (
     30.0  # imports, first contact with the store and the first look at upstreams on a slow machine
 )
 
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
 PROVIDERS = Path(__file__).parents[1] / "providers" / "__main__.py"
 
 
@@ -98,9 +99,16 @@ class Launcher:
         return self._start("demo", "demo", because, "--socket", str(self._spec.runtime_dir / "demo.sock"))
 
     def providers(self, because: str) -> Child:
-        """The provider process, by an interpreter of its own; what is secret of the gateway stays here."""
+        """The provider process, by an interpreter of its own; what is secret of the gateway stays here.
+
+        So do names of proxies, which litellm would obey.
+        """
         program = (str(self._spec.providers), "-I", str(PROVIDERS))
-        env = {name: value for name, value in os.environ.items() if not name.startswith("TUNEGATE_")}
+        env = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("TUNEGATE_") and name.lower() not in PROXY_VARIABLES
+        }
         path = str(self._spec.runtime_dir / "providers.sock")
         return self._start_program(program, "providers", because, "--socket", path, env=env)
 

@@ -29,6 +29,8 @@ async def test_it_runs_by_its_interpreter_and_gets_no_secret_of_the_gateway(
     run_gateway: Gateway, interpreter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TUNEGATE_SECRET", "not for strangers")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("all_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("A_PROVIDERS_KEY", "its own")
     run = await run_gateway(providers=interpreter).ready()
     given = (tmp_path / "argv").read_text().split()
@@ -37,6 +39,7 @@ async def test_it_runs_by_its_interpreter_and_gets_no_secret_of_the_gateway(
     assert given[given.index("--socket") + 1] == str(run.runtime / "providers.sock")
     environment = (tmp_path / "env").read_text()
     assert "TUNEGATE_" not in environment
+    assert "_proxy" not in environment.lower()
     assert "A_PROVIDERS_KEY=its own" in environment
     assert "A_PROVIDERS_KEY" not in " ".join(given)
 
