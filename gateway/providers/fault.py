@@ -91,11 +91,10 @@ def fault_of(error: BaseException, secret: str | None = None) -> Fault:
     status, kind, code = _KINDS[known]
     if status is None:
         status = own if isinstance(own, int) and 500 <= own < 600 else 502
-    if isinstance(own, int) and own in {402, 408, 413} and status in {400, 502}:
+    elif status == 400 and own in {402, 413}:
         status = own
-    if status >= 500 or own == 529:  # 529: "overloaded" in the words of Anthropic
-        kind, code = "server_error", code or "upstream_error"
-        status, code = (503, "server_is_overloaded") if own == 529 else (status, code)
+    if own == 529:  # "overloaded" in the words of Anthropic
+        status, code = 503, "server_is_overloaded"
     message = message_of(error, secret)
     if status in {400, 402, 403, 429} and any(words in message for words in _NO_MONEY):
         return Fault(429, message, kind="insufficient_quota", code="insufficient_quota")
