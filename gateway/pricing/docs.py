@@ -17,26 +17,32 @@ fetched: the book is inside the installation, and changes with its version or wi
 
 The first that is found counts.
 
-1. **`prices` in the configuration**, by the model id asked of the upstream: the id itself, then globs in the
-   order of the file.
-2. **Models chosen by fields of the body**, such as LoRA adapters of a server of your own: unknown.
-3. **Fine-tuned models** (`ft:...`, checkpoints and short forms too): the row of the base in the table below,
+1. **`prices` of the upstream** in the configuration: what it charges, by the model id asked of it, the id
+   itself first, then globs in the order of the file.
+2. **`prices` of the configuration**, in the same way, for every upstream.
+3. **Models chosen by fields of the body**, such as LoRA adapters of a server of your own: unknown.
+4. **Fine-tuned models** (`ft:...`, checkpoints and short forms too): the row of the base in the table below,
    at the official API, its relays and the demo. A fine-tune costs 1.5 to 6 times its base, so a base
-   without a row is unknown; the price of the base is never taken. At Azure, where fine-tunes are priced
-   otherwise and hosted by the hour, they are unknown.
-4. **Models that are free of charge**: {free}.
-5. **[genai-prices](https://github.com/pydantic/genai-prices)**, the data inside the package, for everything
-   else: the list of the provider that the upstream's `base_url` belongs to, and the official list for URLs
-   that belong to none. An id has to be named there in full; one that merely begins like a known model is
-   unknown.
+   without a row is unknown; the price of the base is never taken. At Azure, where fine-tunes
+   (`{{base}}.ft-...`) are priced otherwise and hosted by the hour, they are unknown.
+5. **Models that are free of charge**: {free}.
+6. **[genai-prices](https://github.com/pydantic/genai-prices)**, the data inside the package, for everything
+   else: Azure's list at kind `azure`; at kind `litellm` that of the provider which the upstream or the id
+   names; else that of the provider which the upstream's `base_url` belongs to, and the official list for
+   URLs that belong to none. An id has to be named there in full; one that merely begins like a known model
+   is unknown.
 
-`price_multiplier` of the upstream is a factor on whatever was found. **Unknown is never free**: the cost is
-null in the ledger and counted in `unpriced_requests`, and such an upstream is left out for keys with a budget
-or credit.
+`price_multiplier` of the upstream is a factor on whatever was found but its own `prices`. **Unknown is never
+free**: the cost is null in the ledger and counted in `unpriced_requests`, and such an upstream is left out for
+keys with a budget or credit.
 
 ```yaml
 upstreams:
   relay: {{base_url: "https://relay.example/v1", price_multiplier: 1.15}}
+  host:
+    base_url: https://host.example/v1
+    models: ["acme/*"]
+    prices: {{"acme/*": {{input: 0.20, output: 0.20}}}}
 prices:
   "ft:gpt-4.1-mini-2025-04-14*": {{input: 0.80, cached_input: 0.20, output: 3.20}}
   support-v3: {{input: 0.05, output: 0.10}}

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import shlex
+import sys
 
 import click
 import pytest
@@ -62,6 +63,7 @@ def _command(words: list[str]) -> tuple[click.Command, list[str]]:
 @pytest.mark.parametrize("fence", CONFIGURATIONS, ids=lambda fence: fence.place)
 def test_configurations_load(fence: Fence) -> None:
     environment = dict.fromkeys(_VARIABLE.findall(fence.text), "placeholder")
+    environment["TUNEGATE_PROVIDERS_PYTHON"] = sys.executable  # as if it were made
     try:
         settings = load(fence.text, base=ROOT / "config", env=environment, name=fence.place)
     except ConfigError as error:
