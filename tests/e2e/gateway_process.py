@@ -19,7 +19,7 @@ import httpx2
 import openai
 import yaml
 
-from gateway.supervisor.paths import embedded_socket
+from gateway.supervisor.paths import embedded_cache_socket, embedded_socket
 
 TUNEGATE = Path(sys.executable).parent / "tunegate"
 START_DEADLINE_S = 40
@@ -101,7 +101,8 @@ class GatewayProcess:
             self.process.kill()
             self.process.wait(STOP_DEADLINE_S)
         self._http.close()
-        Path(embedded_socket(self.data_dir)).unlink(missing_ok=True)
+        for path in (embedded_socket(self.data_dir), embedded_cache_socket(self.data_dir)):
+            Path(path).unlink(missing_ok=True)
         shutil.rmtree(self.home)
 
     # -- its processes
@@ -223,8 +224,8 @@ class OneWorker:
         """The cheapest call that needs a key."""
         return self._ask("GET", "/v1/models", key)
 
-    def chat(self, key: str, model: str) -> httpx2.Response:
-        body = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
+    def chat(self, key: str, model: str, **fields: Any) -> httpx2.Response:
+        body = {"model": model, "messages": [{"role": "user", "content": "hi"}], **fields}
         return self._ask("POST", "/v1/chat/completions", key, json=body)
 
     def _ask(self, method: str, path: str, key: str, **body: Any) -> httpx2.Response:
