@@ -23,7 +23,7 @@ from gateway.domain.principal import Principal
 from gateway.domain.trace import TraceContext, parse_trace
 from gateway.edge.caller import Caller
 from gateway.edge.exchange import Exchange
-from gateway.edge.headers import reply_headers
+from gateway.edge.headers import lines, reply_headers
 from gateway.edge.key_status import KeyStatus
 from gateway.edge.models import get_model, list_models
 from gateway.edge.protocol import RequestIds
@@ -168,5 +168,5 @@ class DataPlane:
 
     def _refuse(self, exchange: Exchange, facts: Facts, reply: ErrorReply) -> None:
         facts.status, facts.error_type = reply.status, reply.error_type
-        headers = reply_headers(facts, JSON, self._clock()) + reply.headers
+        headers = reply_headers(facts, JSON, self._clock()) + lines(reply.headers)
         exchange.reply(reply.status, headers, reply.content)

@@ -35,7 +35,7 @@ class Caller:
         """Send a whole JSON reply."""
         headers = reply_headers(self._facts, JSON, self._clock(), answer)
         if self._facts.cost_nanousd is not None:
-            headers += ((b"x-tunegate-cost-usd", usd(self._facts.cost_nanousd)),)
+            headers += b"x-tunegate-cost-usd: %b\r\n" % usd(self._facts.cost_nanousd)
         self._exchange.reply(200, headers, body)
 
     def start_stream(self, reader: Reader, answer: Answer) -> Exchange:

@@ -15,7 +15,6 @@ from gateway.domain.errors import EncodedBody, GatewayError, RequestTooLarge, Sl
 if TYPE_CHECKING:
     from gateway.edge.protocol import GatewayProtocol
 
-Headers = tuple[tuple[bytes, bytes], ...]
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 _IDENTITY = (b"", b"identity")
 _E = TypeVar("_E", bound=Exception)
@@ -133,23 +132,27 @@ class Exchange(RequestResponseCycle):
 
     # -- the reply
 
-    def reply(self, status: int, headers: Headers, content: bytes) -> None:
-        """Send a whole reply. Nothing happens where the client has left or a reply was begun."""
+    def reply(self, status: int, headers: bytes, content: bytes) -> None:
+        """Send a whole reply, `headers` as lines of its head.
+
+        Nothing happens where the client has left or a reply was begun.
+        """
         if self.response_started or self.disconnected:
             return
         self.response_started = True
         self.status = status
-        head = [
-            self._head(status, headers),
-            b"content-length: ",
-            str(len(content)).encode(),
-            b"\r\n\r\n",
-            content if self.scope["method"] != "HEAD" else b"",  # else it were the next answer's beginning
-        ]
-        self.transport.write(b"".join(head))
+        head = self._head(status, headers)
+        if self.scope["method"] == "HEAD":  # its content would be the next answer's beginning
+            self.transport.write(b"%bcontent-length: %d
+
+" % (head, len(content)))
+        else:
+            self.transport.write(b"%bcontent-length: %d
+
+%b" % (head, len(content), content))
         self._complete()
 
-    def start_stream(self, headers: Headers, reader: Reader) -> None:
+    def start_stream(self, headers: bytes, reader: Reader) -> None:
         """Send the head of a stream; `write` and `finish` follow."""
         self.reader = reader
         if self.disconnected:
@@ -181,13 +184,9 @@ class Exchange(RequestResponseCycle):
             self.transport.write(last)
         self._complete()
 
-    def _head(self, status: int, headers: Headers) -> bytes:
-        parts = [_STATUS_LINES[status], self.protocol.default_head()]
-        for name, value in headers:
-            parts += (name, b": ", value, b"\r\n")
-        if not self.keep_alive:
-            parts.append(b"connection: close\r\n")
-        return b"".join(parts)
+    def _head(self, status: int, headers: bytes) -> bytes:
+        head = _STATUS_LINES[status] + self.protocol.default_head() + headers
+        return head if self.keep_alive else head + b"connection: close\r\n"
 
     def _complete(self) -> None:
         self.response_complete = True

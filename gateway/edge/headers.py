@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Protocol
 from urllib.parse import quote
 
 from gateway.domain.facts import Facts
-from gateway.edge.exchange import Headers
 
+Headers = tuple[tuple[bytes, bytes], ...]
 _PASSED_ON = (b"openai-processing-ms", b"openai-version")
 _FIGURES = re.compile(rb"[0-9.-]{1,20}")  # times and dates; an upstream's other texts are not for callers
-_STREAM_EXTRAS = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+_STREAM_EXTRAS = b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
 
 
 class Answer(Protocol):
@@ -21,8 +22,8 @@ class Answer(Protocol):
         """The first header of this lower-case name."""
 
 
-def reply_headers(facts: Facts, content_type: bytes, now: float, answer: Answer | None = None) -> Headers:
-    """The headers of a reply.
+def reply_headers(facts: Facts, content_type: bytes, now: float, answer: Answer | None = None) -> bytes:
+    """The headers of a reply, as lines of its head.
 
     Args:
         facts: of this request; `overhead_ms` is set, since the head leaves now.
@@ -32,30 +33,50 @@ def reply_headers(facts: Facts, content_type: bytes, now: float, answer: Answer 
     """
     overhead_ms = max(0.0, now - facts.started_at - facts.upstream_s) * 1000
     facts.overhead_ms = round(overhead_ms, 3)
-    headers = [(b"content-type", content_type), (b"x-request-id", facts.request_id.encode())]
-    for name, value in (
-        (b"x-tunegate-alias", facts.alias),
-        (b"x-tunegate-release", facts.release),
-        (b"x-tunegate-model", facts.model),
-        (b"x-tunegate-upstream", facts.upstream),
-        (b"x-tunegate-fallback", facts.fallback),
-        (b"x-tunegate-shutdown-date", facts.shutdown_date),
-    ):
-        if value is not None:
-            headers.append((name, _value(value)))
+    served = _served(
+        facts.alias, facts.release, facts.model, facts.upstream, facts.fallback, facts.shutdown_date
+    )
+    head = b"content-type: %b\r\nx-request-id: %b\r\n%bx-tunegate-overhead-ms: %.2f\r\n" % (
+        content_type,
+        facts.request_id.encode(),
+        served,
+        overhead_ms,
+    )
     if facts.fallback is not None:
-        headers.append((b"x-tunegate-attempts", str(facts.attempts).encode()))
-    headers.append((b"x-tunegate-overhead-ms", b"%.2f" % overhead_ms))
-    headers += facts.rate_limits
+        head += b"x-tunegate-attempts: %d\r\n" % facts.attempts
+    if facts.rate_limits:
+        head += lines(facts.rate_limits)
     if answer is not None:
-        headers += [
-            (name, sent)
-            for name in _PASSED_ON
-            if (sent := answer.header(name)) is not None and _FIGURES.fullmatch(sent)
-        ]
-    if content_type.startswith(b"text/event-stream"):
-        headers += _STREAM_EXTRAS
-    return tuple(headers)
+        for name in _PASSED_ON:
+            sent = answer.header(name)
+            if sent is not None and _FIGURES.fullmatch(sent):
+                head += b"%b: %b\r\n" % (name, sent)
+    return head + _STREAM_EXTRAS if content_type.startswith(b"text/event-stream") else head
+
+
+def lines(headers: Headers) -> bytes:
+    """Headers as lines of a head."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
+@lru_cache(maxsize=1024)  # the same few for nearly all replies
+def _served(
+    alias: str | None,
+    release: str | None,
+    model: str | None,
+    upstream: str | None,
+    fallback: str | None,
+    shutdown_date: str | None,
+) -> bytes:
+    known = (
+        (b"x-tunegate-alias", alias),
+        (b"x-tunegate-release", release),
+        (b"x-tunegate-model", model),
+        (b"x-tunegate-upstream", upstream),
+        (b"x-tunegate-fallback", fallback),
+        (b"x-tunegate-shutdown-date", shutdown_date),
+    )
+    return lines(tuple((name, _value(value)) for name, value in known if value is not None))
 
 
 def usd(nanousd: int) -> bytes:

@@ -91,6 +91,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._is_spare = False
         self._closing = False
         self._is_retired = False
+        self._idle_since = 0.0
         self._rendered: tuple[object, bytes] = (None, b"")
 
     # -- the connection's life
@@ -128,7 +129,6 @@ class GatewayProtocol(HttpToolsProtocol):
         """Bytes of the client."""
         if self._closing:
             return  # what follows a refused request is read only so that the refusal is not lost to a reset
-        self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -157,8 +157,14 @@ class GatewayProtocol(HttpToolsProtocol):
             self._close()
 
     def timeout_keep_alive_handler(self) -> None:
-        """No request came for long enough."""
-        if not self.transport.is_closing():
+        """Close where no request came for long enough. One timer serves many waits: it may ring too early."""
+        self.timeout_keep_alive_task = None
+        if self.transport.is_closing() or self._head_bytes or not self._is_between_requests:
+            return
+        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
+        else:
             self._close()
 
     def _close(self) -> None:
@@ -217,18 +223,20 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         """Bytes of the request's target."""
-        self._count_head(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header."""
-        self._count_head(len(name) + len(value) + _AROUND_FIELD)
-        super().on_header(name, value)
-
-    def _count_head(self, size: int) -> None:
-        self._head_bytes += size
+        self._head_bytes += len(url)
         if self._head_bytes > MAX_HEAD_BYTES:
             raise _HeadTooLarge
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header. As uvicorn has it, but counted and without a frame more: there are many."""
+        self._head_bytes += len(name) + len(value) + _AROUND_FIELD
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise _HeadTooLarge
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head is complete: its request starts, or waits for the one before it on this connection."""
@@ -317,8 +325,21 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """A reply is out: the next request, if this connection takes one or has it already."""
-        if self.pipeline or not self._closing:
-            super().on_response_complete()
+        if self._closing and not self.pipeline:
+            return
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            exchange, app = self.pipeline.pop()
+            self._start_asgi_task(exchange, app)
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def default_head(self) -> bytes:
         """The header lines of every reply, as bytes; uvicorn makes a new list each second, for the date."""
