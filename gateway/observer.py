@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Protocol
 
 from gateway.domain.facts import Facts
@@ -67,17 +68,8 @@ class RequestObserver:
         counters = self._counters
         alias = facts.alias or NONE
         model = bounded(facts.model, self._snapshots.current.model_names)
-        counters.inc(
-            REQUESTS,
-            (
-                alias,
-                model,
-                facts.upstream or NONE,
-                facts.route,
-                str(facts.status),
-                error_type(facts.error_type),
-            ),
-        )
+        upstream, error = facts.upstream or NONE, error_type(facts.error_type)
+        counters.inc(REQUESTS, (alias, model, upstream, facts.route, str(facts.status), error))
         counters.observe(REQUEST_DURATION, (), now - facts.started_at)
         if facts.overhead_ms is not None:
             counters.observe(OVERHEAD, (), facts.overhead_ms / 1000)
@@ -156,6 +148,7 @@ def _name(name: str | None, facts: Facts) -> str | None:
 _KEY = re.compile(r"(?i)(?<![a-z0-9])(?:api|bearer|gsk|hf|key|pk|rk|sk|tg|xai)[-_ %][-\w.~+/=%]{8,}")
 
 
+@lru_cache(maxsize=1024)
 def _without_keys(text: str) -> str:
     """Text of a caller without what looks like a key that was put into the wrong place."""
     return _KEY.sub("***", text)

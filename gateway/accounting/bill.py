@@ -103,6 +103,8 @@ def _attempts(facts: Facts, spent: Spent, prices: PriceBook) -> tuple[AttemptRec
     usage = spent.usage
     if usage is None:
         return tuple(_record(tried, "released", None, facts, prices) for tried in facts.tried)
+    if len(facts.tried) == 1:
+        return (_record(facts.tried[0], spent.state, usage, facts, prices),)
     serving = _serving(facts.tried)
     prompt = msgspec.structs.replace(usage, completion_tokens=0, reasoning_tokens=0)
     return tuple(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
 from gateway.accounting.quote import longest_answer, most_expensive, payable
@@ -71,25 +73,55 @@ class Case(msgspec.Struct, frozen=True):
             tokens=self.size.likely_tokens(
                 snapshot.settings.limits.assumed_output_tokens, longest_answer(self.target)
             ),
-            bound_nanousd=self.most_nanousd(self.size.most_prompt_tokens + _most_of_linked_images(self.call)),
+            bound_nanousd=self._bound() if principal.pays else None,
             budget=budget,
             has_credit=principal.has_credit,
             basis=self._basis(),
         )
 
+    def _bound(self) -> int | None:
+        return self.most_nanousd(self.size.most_prompt_tokens + _most_of_linked_images(self.call))
+
     def _basis(self) -> bytes:
         target = self.target
-        first = next((c for c in target.candidates if c.skip is None), None)
-        return Basis(
-            route=self.call.route.name,
-            team=self.principal.team,
-            alias=target.alias,
-            release=target.release,
-            model=first.model if first else None,
-            upstream=first.upstream if first else None,
-            stream=self.call.stream,
-            price_version=self.snapshot.prices.version,
-        ).encode()
+        model = upstream = None
+        for candidate in target.candidates:
+            if candidate.skip is None:
+                model, upstream = candidate.model, candidate.upstream
+                break
+        return _basis(
+            self.call.route.name,
+            self.principal.team,
+            target.alias,
+            target.release,
+            model,
+            upstream,
+            self.call.stream,
+            self.snapshot.prices.version,
+        )
+
+
+@lru_cache(maxsize=4096)  # next to nothing in it changes from call to call
+def _basis(
+    route: str,
+    team: str | None,
+    alias: str | None,
+    release: str | None,
+    model: str | None,
+    upstream: str | None,
+    stream: bool,
+    price_version: str,
+) -> bytes:
+    return Basis(
+        route=route,
+        team=team,
+        alias=alias,
+        release=release,
+        model=model,
+        upstream=upstream,
+        stream=stream,
+        price_version=price_version,
+    ).encode()
 
 
 def _most_of_linked_images(call: Call) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 import msgspec
 
@@ -51,13 +52,20 @@ def payable(call: Call, target: Target, prices: PriceBook) -> Target:
 
 def cap_of(target: Target, principal: Principal) -> int | None:
     """The cap on output that holds where the caller names none: the alias's or the key's, the smaller."""
-    caps = [cap for cap in (target.max_output_tokens, principal.max_output_tokens) if cap is not None]
-    return min(caps, default=None)
+    of_alias, of_key = target.max_output_tokens, principal.max_output_tokens
+    if of_alias is None or of_key is None:
+        return of_key if of_alias is None else of_alias
+    return min(of_alias, of_key)
 
 
 def longest_answer(target: Target) -> int | None:
     """The most tokens that one answer has, whoever serves; None where that is not known of all who may."""
-    known = [max_output_tokens(candidate.model) for candidate in target.candidates if candidate.skip is None]
+    return _longest_of(*[candidate.model for candidate in target.candidates if candidate.skip is None])
+
+
+@lru_cache(maxsize=4096)
+def _longest_of(*models: str) -> int | None:
+    known = [max_output_tokens(model) for model in models]
     limits = [limit for limit in known if limit is not None]
     return max(limits, default=None) if len(limits) == len(known) else None
 

@@ -116,7 +116,7 @@ class Attempting:
             raise await _refused(response)
         if call.stream:
             return await self._stream(call, response, commit_by)
-        return read_reply(await self._whole(response, deadline, snapshot.settings.server.max_response_bytes))
+        return read_reply(await response.read(snapshot.settings.server.max_response_bytes, deadline))
 
     async def _stream(self, call: Call, response: UpstreamResponse, commit_by: float) -> Pump:
         if _is_document(response):
@@ -126,28 +126,6 @@ class Attempting:
         pump = Pump(response, Stream(wants_usage=call.wants_usage, choices=call.choices), self._loop)
         await pump.committed(max(0.0, commit_by - self._clock()))
         return pump
-
-    async def _whole(self, response: UpstreamResponse, deadline: float, most_bytes: int) -> bytes:
-        # A timer of the loop: `asyncio.timeout` costs ten times as much, and mostly nothing is waited for.
-        task = asyncio.current_task()
-        is_late = False
-
-        def give_up() -> None:
-            nonlocal is_late
-            is_late = True
-            if task is not None:
-                task.cancel()
-
-        timer = self._loop.call_later(max(0.0, deadline - self._clock()), give_up)
-        try:
-            return await response.read(most_bytes)
-        except asyncio.CancelledError:
-            if not is_late or (task is not None and task.uncancel()):
-                raise  # somebody else gave the call up
-            response.abort()
-            raise AttemptFailed(FailureClass.TIMEOUT, "The upstream's answer took too long.") from None
-        finally:
-            timer.cancel()
 
 
 def _until(deadline: float, now: float, timeouts: Timeouts) -> Timeouts:

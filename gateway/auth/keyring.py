@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Protocol
 
 import structlog
@@ -76,6 +78,8 @@ class Keyring:
         self._guesses = guesses
         self._entries: dict[str, _Entry] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._pepper = os.urandom(32)
+        self._proofs: dict[bytes, tuple[_Entry, float]] = {}
 
     async def authenticate(self, authorization: bytes | None, client: Client = None) -> Principal:
         """The principal of an Authorization header; `client` is the peer's address and port.
@@ -85,6 +89,25 @@ class Keyring:
             StoreUnavailable: the key is not known here and the store is away.
             Overloaded: too many keys that are not known here wait to be looked up.
         """
+        # A header that has opened a key opens it again while nothing else is known: what is compared then is
+        # a keyed hash too, which costs a tenth of taking the header apart and of its HMAC.
+        proof = blake2b(authorization or b"", digest_size=16, key=self._pepper).digest()
+        proven = self._proofs.get(proof)
+        if proven is not None:
+            entry, until = proven
+            now = self._clock()
+            is_fresh = now - entry.read_at < FRESH_S and now - entry.seen_at < _SEEN_EVERY_S
+            if is_fresh and self._wall_clock() < until:
+                return entry.principal
+            del self._proofs[proof]
+        entry, until = await self._open(authorization)
+        if len(self._proofs) >= MAX_KEYS:
+            self._proofs.clear()
+        self._proofs[proof] = entry, until
+        return entry.principal
+
+    async def _open(self, authorization: bytes | None) -> tuple[_Entry, float]:
+        """The entry of the key, and how long its record says that it opens with this header, unix seconds."""
         key_id, key = _presented(authorization)
         entry = self._entries.get(key_id)
         now = self._clock()
@@ -114,7 +137,7 @@ class Keyring:
         if now - entry.seen_at >= _SEEN_EVERY_S:
             entry.seen_at = now
             self._in_background(self._note_use(key_id, int(unix)))
-        return entry.principal
+        return entry, record.opens_until(presented)
 
     async def reload(self, key_id: str) -> Principal:
         """The principal as the store has it now: the one remembered has been changed.
@@ -157,12 +180,15 @@ class Keyring:
 
     def _remember(self, key_id: str, record: KeyRecord | None, known: _Entry | None) -> _Entry | None:
         if record is None:
-            self._entries.pop(key_id, None)
+            if (former := self._entries.pop(key_id, None)) is not None:
+                former.read_at = float("-inf")
             return None
         if len(self._entries) >= MAX_KEYS and key_id not in self._entries:
             self._entries.pop(next(iter(self._entries)))
         seen_at = known.seen_at if known is not None else float("-inf")
         entry = _Entry(record, record.principal(), self._clock(), seen_at=seen_at)
+        if (former := self._entries.get(key_id)) is not None:
+            former.read_at = float("-inf")  # what it proved is proven no more
         self._entries[key_id] = entry
         return entry
 

@@ -5,6 +5,7 @@ Reading ignores fields it does not know, so that an older process can read what 
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import msgspec
@@ -84,6 +85,12 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
             same = matches(known.hmac, presented)
             accepted |= same and (known.until is None or now < known.until)
         return accepted
+
+    def opens_until(self, presented: str) -> float:
+        """Until when `presented`, which opens the key now, does so by this record; unix seconds."""
+        ends = [known.until for known in self.digests if matches(known.hmac, presented)]
+        until = math.inf if None in ends else max((end for end in ends if end is not None), default=0)
+        return until if self.expires_at is None else min(until, self.expires_at)
 
     def principal(self) -> Principal:
         """Who calls with this key and what it may do."""

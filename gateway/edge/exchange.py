@@ -141,15 +141,10 @@ class Exchange(RequestResponseCycle):
             return
         self.response_started = True
         self.status = status
+        # With HEAD the content would be the next answer's beginning.
+        sent = b"" if self.scope["method"] == "HEAD" else content
         head = self._head(status, headers)
-        if self.scope["method"] == "HEAD":  # its content would be the next answer's beginning
-            self.transport.write(b"%bcontent-length: %d
-
-" % (head, len(content)))
-        else:
-            self.transport.write(b"%bcontent-length: %d
-
-%b" % (head, len(content), content))
+        self.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(content), sent))
         self._complete()
 
     def start_stream(self, headers: bytes, reader: Reader) -> None:

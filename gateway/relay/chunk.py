@@ -28,7 +28,11 @@ def usage_of(document: Mapping[str, Any]) -> Usage | None:
 
     Counts that are negative, not whole or absurd make the whole object unreadable: a guess would be billed.
     """
-    usage = document.get("usage")
+    return read_usage(document.get("usage"))
+
+
+def read_usage(usage: object) -> Usage | None:
+    """Likewise of the value itself."""
     if not isinstance(usage, dict):
         return None
     prompt = _count(usage.get("prompt_tokens"))
@@ -37,16 +41,21 @@ def usage_of(document: Mapping[str, Any]) -> Usage | None:
         return None
     prompt_details = _object(usage.get("prompt_tokens_details"))
     completion_details = _object(usage.get("completion_tokens_details"))
-    cached = _count(prompt_details.get("cached_tokens", usage.get("prompt_cache_hit_tokens")))
+    cached = prompt_details.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,
-        cached_tokens=min(cached or 0, prompt),
-        cache_write_tokens=min(_count(prompt_details.get("cache_write_tokens")) or 0, prompt),
-        reasoning_tokens=min(_count(completion_details.get("reasoning_tokens")) or 0, completion),
-        audio_prompt_tokens=min(_count(prompt_details.get("audio_tokens")) or 0, prompt),
-        audio_completion_tokens=min(_count(completion_details.get("audio_tokens")) or 0, completion),
+        cached_tokens=_part(cached, prompt),
+        cache_write_tokens=_part(prompt_details.get("cache_write_tokens"), prompt),
+        reasoning_tokens=_part(completion_details.get("reasoning_tokens"), completion),
+        audio_prompt_tokens=_part(prompt_details.get("audio_tokens"), prompt),
+        audio_completion_tokens=_part(completion_details.get("audio_tokens"), completion),
     )
+
+
+def _part(value: Any, whole: int) -> int:
+    """A count that is part of `whole`; 0 where it is absent or unreadable."""
+    return min(_count(value) or 0, whole) if value else 0
 
 
 def service_tier_of(document: Mapping[str, Any]) -> str | None:
@@ -145,6 +154,8 @@ def _object(value: Any) -> Mapping[str, Any]:
 
 
 def _count(value: Any) -> int | None:
+    if type(value) is int:
+        return value if 0 <= value <= MAX_COUNT else None
     if isinstance(value, bool):
         return None
     if isinstance(value, float) and value.is_integer():

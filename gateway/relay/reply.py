@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.domain.errors import AttemptFailed, FailureClass
 from gateway.domain.usage import Usage
-from gateway.relay.chunk import error_of, load_object, text_of, tier_of, usage_of
+from gateway.relay.chunk import error_of, load_object, read_usage, text_of, tier_of
 
 _ABSENT = msgspec.Raw()
 
@@ -54,4 +54,4 @@ def read_reply(body: bytes) -> Reply:
         if error is not None:
             detail = "The upstream answered 200 with an error inside."
             raise AttemptFailed(FailureClass.BAD_RESPONSE, detail, error=error)
-    return Reply(body, usage_of({"usage": reply.usage}), tier_of(reply.service_tier))
+    return Reply(body, read_usage(reply.usage), tier_of(reply.service_tier))

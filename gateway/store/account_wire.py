@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+import msgspec
+
 from gateway.limits.bucket import Bucket
 from gateway.limits.values import (
     MAX_NANOUSD,
@@ -47,15 +49,15 @@ def admit_call(admission: Admission) -> Call:
     )
     if bound is None and (budget is not None or admission.has_credit):
         raise ValueError("a call that is paid from a budget or credit needs a bound of its cost")
-    shard = key_id[:2]
+    names = keys.of_account(key_id)
     return (
         (
-            keys.key_record(key_id),
-            keys.key_limits(key_id),
-            keys.key_account(key_id),
-            keys.reservations(shard),
-            keys.leases(shard),
-            keys.mark(shard, admission.request_id),
+            names.record,
+            names.limits,
+            names.account,
+            names.reservations,
+            names.leases,
+            names.marks + admission.request_id,
         ),
         (
             admission.request_id,
@@ -96,16 +98,15 @@ def verdict(reply: list[int], admission: Admission) -> Verdict:
 
 def settle_call(settlement: Settlement) -> Call:
     """What `settle.lua` is told."""
-    key_id, counters = settlement.key_id, settlement.counters
-    shard = key_id[:2]
+    names = keys.of_account(settlement.key_id)
     return (
         (
-            keys.key_limits(key_id),
-            keys.key_account(key_id),
-            keys.reservations(shard),
-            keys.leases(shard),
-            keys.mark(shard, settlement.request_id),
-            keys.ledger(shard),
+            names.limits,
+            names.account,
+            names.reservations,
+            names.leases,
+            names.marks + settlement.request_id,
+            names.ledger,
         ),
         (
             settlement.request_id,
@@ -118,16 +119,7 @@ def settle_call(settlement: Settlement) -> Call:
             int(settlement.was_reserved),
             int(settlement.only_if_reserved),
             settlement.dimensions.joined(),
-            _count(counters.requests),
-            _count(counters.errors),
-            _count(counters.cache_hits),
-            _count(counters.prompt_tokens),
-            _count(counters.cached_tokens),
-            _count(counters.completion_tokens),
-            _count(counters.reasoning_tokens),
-            _count(counters.cost_nanousd),
-            _count(counters.saved_nanousd),
-            _count(counters.unpriced_requests),
+            *_counts(settlement.counters),
         ),
     )
 
@@ -199,9 +191,12 @@ def _tokens(tokens: int) -> int:
     return min(max(0, tokens), UNLIMITED)
 
 
-def _count(counter: int) -> int:
-    """A counter the script can add: an upstream may report anything, and half a settlement must not fail."""
-    return min(max(0, counter), MAX_NANOUSD)
+def _counts(counters: Counters) -> tuple[int, ...]:
+    """Counters the script can add: an upstream may report anything, and half a settlement must not fail."""
+    counts: tuple[int, ...] = msgspec.structs.astuple(counters)
+    if min(counts) >= 0 and max(counts) <= MAX_NANOUSD:
+        return counts
+    return tuple(min(max(0, count), MAX_NANOUSD) for count in counts)
 
 
 def _window_now(limits: dict[bytes, bytes], name: bytes, limit: int | None, now_ms: int) -> Window | None:

@@ -7,6 +7,9 @@ goes with them. In the response cache, which may be a server of its own, each ca
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import NamedTuple
+
 KEYS_INDEX = "keys:index"
 """Sorted set: id of every virtual key, scored by when it was made."""
 
@@ -103,6 +106,33 @@ def ledger(shard: str) -> str:
     `t`: "event" or "correction"; `r`: the record, JSON; `was`: the mark of what a correction replaces.
     """
     return f"{{s{shard}}}:ledger"
+
+
+class AccountNames(NamedTuple):
+    """The keys that each call of a virtual key touches; `marks` is what the marks of its calls begin with."""
+
+    record: str
+    limits: str
+    account: str
+    reservations: str
+    leases: str
+    marks: str
+    ledger: str
+
+
+@lru_cache(maxsize=20_000)
+def of_account(key_id: str) -> AccountNames:
+    """The keys of the calls of this virtual key."""
+    shard = key_id[:2]
+    return AccountNames(
+        record=key_record(key_id),
+        limits=key_limits(key_id),
+        account=key_account(key_id),
+        reservations=reservations(shard),
+        leases=leases(shard),
+        marks=mark(shard, ""),
+        ledger=ledger(shard),
+    )
 
 
 def usage_of_day(shard: str, day: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -56,7 +56,7 @@ class UpstreamClient:
         """Its timeouts with those of an alias on top."""
         return replace(self.timeouts, **overrides) if overrides else self.timeouts
 
-    async def post(
+    def post(
         self,
         path: str,
         body: bytes,
@@ -64,12 +64,12 @@ class UpstreamClient:
         timeouts: Timeouts,
         trace: TraceContext | None = None,
         deployment: str | None = None,
-    ) -> UpstreamResponse:
+    ) -> Awaitable[UpstreamResponse]:
         """Send a JSON body below the upstream's base URL and wait for the answer's head.
 
         `deployment` is what the upstream calls the model, where that is not its id.
 
-        Raises:
+        Awaiting raises:
             AttemptFailed: `connect`, `timeout` or `bad_response`.
         """
         headers = self.header_sets[credential]
@@ -83,7 +83,7 @@ class UpstreamClient:
             body=body,
             timeouts=timeouts,
         )
-        return await self.transport.send(request)
+        return self.transport.send(request)
 
     def listing(self, headers: Headers) -> UpstreamRequest:
         """The request for its list of models, by one set of `header_sets`."""

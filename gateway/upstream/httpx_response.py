@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Protocol, cast
@@ -60,21 +61,23 @@ class HttpxResponse:
             self._pump_task = self._loop.create_task(self._pump())
             self._owner.keep(self._pump_task)
 
-    async def read(self, limit: int) -> bytes:
-        """The whole body, of at most `limit` bytes."""
+    async def read(self, limit: int, until: float = math.inf) -> bytes:
+        """The whole body, of at most `limit` bytes, here `until` then."""
         self._claim()
         body = bytearray()
         idle_s = self._timeouts.idle_s
         try:
-            async with asyncio.timeout(idle_s) as bound:
+            async with asyncio.timeout_at(min(self._loop.time() + idle_s, until)) as bound:
                 async for chunk in self._chunks():
                     body += chunk
                     if len(body) > limit:
                         reason = f"the answer is larger than {limit} bytes"
                         raise AttemptFailed(FailureClass.BAD_RESPONSE, reason)
-                    bound.reschedule(self.last_byte_at + idle_s)
+                    bound.reschedule(min(self.last_byte_at + idle_s, until))
         except TimeoutError as error:
             reason = f"{self._peer} fell silent within its answer for {idle_s:g} s (idle_s)"
+            if self._loop.time() >= until:
+                reason = f"{self._peer} took too long for its answer"
             raise AttemptFailed(FailureClass.TIMEOUT, reason) from error
         finally:
             await self._let_go()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -91,12 +92,12 @@ class UpstreamResponse(Protocol):
     def attach(self, sink: Sink) -> None:
         """Deliver the body, what was held included, to `sink` from now on. At most once."""
 
-    async def read(self, limit: int) -> bytes:
-        """The whole body, instead of `attach`.
+    async def read(self, limit: int, until: float = math.inf) -> bytes:
+        """The whole body, instead of `attach`; cancelling closes the connection.
 
         Raises:
             AttemptFailed: `bad_response` past `limit` bytes or on broken framing, `timeout` when `idle_s`
-                passes without a byte.
+                passes without a byte, or the loop's clock `until`.
         """
 
     def pause(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Protocol
 
 from gateway.domain.errors import AttemptFailed, FailureClass
@@ -45,6 +46,7 @@ class Http1Response:
         "_loop",
         "_paused",
         "_timeouts",
+        "_until",
         "_waiting_since",
         "_wire",
         "due_at",
@@ -83,6 +85,7 @@ class Http1Response:
         self._limit: int | None = None
         self._body_waiter: asyncio.Future[None] | None = None
         self._waiting_since = now
+        self._until = math.inf
 
     # For the pipeline: see `UpstreamResponse`.
 
@@ -113,15 +116,16 @@ class Http1Response:
             self._hold_is_full = False
             self._steer()
 
-    async def read(self, limit: int) -> bytes:
-        """The whole body, of at most `limit` bytes."""
+    async def read(self, limit: int, until: float = math.inf) -> bytes:
+        """The whole body, of at most `limit` bytes, here `until` then."""
         self._claim()
         self._limit = limit
+        self._until = until
         self._check_limit()
         if not self._complete and self.failure is None:
             self._body_waiter = self._loop.create_future()
             self._waiting_since = self._loop.time()
-            self._deadlines.arm(self, self._waiting_since + self._timeouts.idle_s)
+            self._deadlines.arm(self, min(self._waiting_since + self._timeouts.idle_s, until))
             self._hold_is_full = False
             self._steer()
             try:
@@ -203,11 +207,13 @@ class Http1Response:
         if self.status == 0:
             limit_s = self._timeouts.first_token_s
             reason = f"{peer} sent no answer within {limit_s:g} s (first_token_s)"
+        elif now >= self._until:
+            reason = f"{peer} took too long for its answer"
         else:
             limit_s = self._timeouts.idle_s
             later = max(self.last_byte_at, self._waiting_since) + limit_s
             if later > now:
-                return later
+                return min(later, self._until)
             reason = f"{peer} fell silent within its answer for {limit_s:g} s (idle_s)"
         self._give_up(AttemptFailed(FailureClass.TIMEOUT, reason))
         return None

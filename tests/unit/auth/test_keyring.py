@@ -107,6 +107,43 @@ class TestMemory:
 
         assert list(bench.keyring._entries) == ["08abcdefghij"]
 
+    async def test_what_a_header_has_proven_ends_with_its_digest(self, bench: Bench) -> None:
+        old, new = KeyDigest(digest(SECRET, KEY), until=1001), KeyDigest(digest(SECRET, OTHER))
+        bench.source.record = record(digests=(new, old))
+        assert [await bench.present(), await bench.present()] == [ID, ID]
+        bench.now += 1.5  # its record is fresh still
+
+        with pytest.raises(BadKey, match="Incorrect"):
+            await bench.present()
+        assert await bench.present(OTHER) == ID
+
+    async def test_and_with_its_key(self, bench: Bench) -> None:
+        bench.source.record = record(KEY, expires_at=1001)
+        assert [await bench.present(), await bench.present()] == [ID, ID]
+        bench.now += 1.5
+
+        with pytest.raises(BadKey, match="expired"):
+            await bench.present()
+
+    async def test_and_with_the_record_that_it_opened(self, bench: Bench) -> None:
+        await bench.present()
+        bench.source.record = record(OTHER)
+        await bench.keyring.reload(ID)
+
+        with pytest.raises(BadKey, match="Incorrect"):
+            await bench.present()
+
+    async def test_what_was_proven_is_bounded_and_shows_no_key(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(keyring, "MAX_KEYS", 1)
+        bench.source.record = record(KEY, OTHER)
+        for key in (KEY, OTHER, KEY):
+            await bench.present(key)
+
+        assert len(bench.keyring._proofs) == 1
+        assert "aaaa" not in repr(bench.keyring._proofs)
+
     async def test_a_use_is_noted_once_a_minute(self, bench: Bench) -> None:
         for _ in range(3):
             await bench.present()
