@@ -285,7 +285,7 @@ class GatewayProtocol(HttpToolsProtocol):
         exchange.is_spare = self._is_spare
         exchange.request_headers = headers
         exchange.started_at = time.monotonic()  # the loop's own clock counts whole milliseconds
-        scope["extensions"] = {"tunegate.exchange": cast("Any", exchange)}
+        scope["extensions"] = {"tunegate.exchange": exchange}  # type: ignore[dict-item]  # ours to say
         self.cycle = exchange
         if previous is None or previous.response_complete:
             self._start_asgi_task(exchange, self.app)
@@ -301,7 +301,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Bytes of a body; past the cap nothing more is kept, and little before anyone asks for it."""
-        exchange = cast("Exchange", self.cycle)
+        exchange: Exchange = self.cycle  # type: ignore[assignment]  # we make no others
         if exchange.response_complete or exchange.too_large:
             return
         exchange.body += body
@@ -316,7 +316,7 @@ class GatewayProtocol(HttpToolsProtocol):
         """The body is complete."""
         if self._head_bytes:
             self._forget_head()  # trailers count like a head
-        exchange = cast("Exchange", self.cycle)
+        exchange: Exchange = self.cycle  # type: ignore[assignment]  # we make no others
         exchange.more_body = False
         exchange.message_event.set()
         exchange.body_event()
