@@ -7,7 +7,7 @@ from collections.abc import Callable
 from gateway.domain.errors import StreamBroken
 from gateway.domain.facts import Facts
 from gateway.edge.exchange import Exchange, Reader
-from gateway.edge.headers import Answer, reply_headers, usd
+from gateway.edge.headers import Answer, lines, reply_headers, usd
 from gateway.edge.render import JSON, error_event
 
 _EVENT_STREAM = b"text/event-stream; charset=utf-8"
@@ -35,7 +35,7 @@ class Caller:
         """Send a whole JSON reply."""
         headers = reply_headers(self._facts, JSON, self._clock(), answer)
         if self._facts.cost_nanousd is not None:
-            headers += b"x-tunegate-cost-usd: %b\r\n" % usd(self._facts.cost_nanousd)
+            headers += lines(((b"x-tunegate-cost-usd", usd(self._facts.cost_nanousd)),))
         self._exchange.reply(200, headers, body)
 
     def start_stream(self, reader: Reader, answer: Answer) -> Exchange:

@@ -36,14 +36,15 @@ def reply_headers(facts: Facts, content_type: bytes, now: float, answer: Answer 
     served = _served(
         facts.alias, facts.release, facts.model, facts.upstream, facts.fallback, facts.shutdown_date
     )
-    head = b"content-type: %b\r\nx-request-id: %b\r\n%bx-tunegate-overhead-ms: %.2f\r\n" % (
+    head = b"content-type: %b\r\nx-request-id: %b\r\n%b%b: %.2f\r\n" % (
         content_type,
         facts.request_id.encode(),
         served,
+        b"x-tunegate-overhead-ms",
         overhead_ms,
     )
     if facts.fallback is not None:
-        head += b"x-tunegate-attempts: %d\r\n" % facts.attempts
+        head += b"%b: %d\r\n" % (b"x-tunegate-attempts", facts.attempts)
     if facts.rate_limits:
         head += lines(facts.rate_limits)
     if answer is not None:
