@@ -100,13 +100,13 @@ class Keyring:
             if is_fresh and self._wall_clock() < until:
                 return entry.principal
             del self._proofs[proof]
-        entry, until = await self._open(authorization)
+        entry, until = await self._open(authorization, client)
         if len(self._proofs) >= MAX_KEYS:
             self._proofs.clear()
         self._proofs[proof] = entry, until
         return entry.principal
 
-    async def _open(self, authorization: bytes | None) -> tuple[_Entry, float]:
+    async def _open(self, authorization: bytes | None, client: Client) -> tuple[_Entry, float]:
         """The entry of the key, and how long its record says that it opens with this header, unix seconds."""
         key_id, key = _presented(authorization)
         entry = self._entries.get(key_id)
