@@ -33,8 +33,8 @@ The first that is found counts.
    is unknown.
 
 `price_multiplier` of the upstream is a factor on whatever was found but its own `prices`. **Unknown is never
-free**: the cost is null in the ledger and counted in `unpriced_requests`, and such an upstream is left out for
-keys with a budget or credit.
+free**: the cost is null in the ledger and counted in `unpriced_requests`, and such an upstream is left out
+for keys with a budget or credit.
 
 ```yaml
 upstreams:
