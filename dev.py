@@ -206,7 +206,7 @@ def check(args: Args) -> None:
     steps: dict[str, list[str | Path]] = {
         "format": [scripts / "ruff", "format", "--check", "."],
         "lint": [scripts / "ruff", "check", "--quiet", "."],
-        "types": [scripts / "mypy", "gateway", "dev.py", "docs/generate.py"],
+        "types": [scripts / "mypy", "gateway", "dev.py", "docs/generate.py", "docs/sbom.py"],
         "import contracts": [scripts / "lint-imports", "--no-logo"],
         "docs": [MAIN.python, "docs/generate.py", "--check"],
     }

@@ -1,6 +1,6 @@
 """Writes what is generated from the code: `python3 dev.py docs`. With `--check` it says what is out of date.
 
-Each file comes from a `render() -> str` beside the code that it describes.
+Each file comes from a `render() -> str` beside what it describes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ GENERATED = {
     "docs/metrics.md": "gateway.telemetry.docs",
     "docs/openapi/control.json": "gateway.control.openapi",
     "docs/prices.md": "gateway.pricing.docs",
+    "docs/sbom.cdx.json": "sbom",
 }
 
 
