@@ -151,7 +151,7 @@ def every_script_was_seen(cluster: ValkeyCluster) -> bool:
     files = resources.files("gateway.store").joinpath("lua").iterdir()
     names = {each.name.removesuffix(".lua") for each in files if each.name.endswith(".lua")}
     accounts = AccountScripts.load()
-    for name in names - ELSEWHERE:
+    for name in names - ELSEWHERE - {each for each in names if each.startswith("cache_")}:
         script = getattr(accounts, name, None) or Script.load(name)
         assert any(node.run("SCRIPT", "EXISTS", script.sha) == [1] for node in cluster.nodes), name
     return True

@@ -30,6 +30,7 @@ from tests.support.fake_upstream import (
 )
 from tests.support.gateway import RunningGateway, config_text, running_gateway
 from tests.support.ledger import NOTHING_HELD, counted, entries, held, id_of, records, the_record
+from tests.support.onlooker import Onlooker
 from tests.support.polling import until as becomes_true
 from tests.support.valkey import ValkeyServer
 
@@ -370,7 +371,7 @@ class TestWhileTheStoreSleeps:
 
     @pytest.fixture
     async def own_store(self, sleepy: ValkeyServer) -> AsyncIterator[Store]:
-        store = Store(sleepy.url, timeout_s=5)
+        store = Onlooker(sleepy, timeout_s=5)
         await store.open()
         yield store
         await store.aclose()
