@@ -199,7 +199,7 @@ def _without_system(messages: Messages) -> tuple[str | None, Messages]:
     texts: list[str] = []
     rest: Messages = []
     for message in messages:
-        text = _text(message) if _role(message) in ("system", "developer") else None
+        text = _text(message) if _role(message) == "system" else None
         if text is None:
             rest.append(message)
         else:

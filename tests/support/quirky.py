@@ -99,6 +99,11 @@ _IN_A_TEMPLATE = {"developer_role", "later system messages", "system messages"}
 """Found by a template of the model, whose failures some servers answer with 500."""
 
 
+def odd_in(body: Body, plants: Iterable[str]) -> str | None:
+    """The first of the planted quirks that a body meets; None where it meets none."""
+    return next((plant for plant in _ODD if plant in plants and _ODD[plant](body)), None)
+
+
 class QuirkyUpstream(FakeUpstream):
     """One endpoint that serves the model `m` with the given quirks."""
 
@@ -120,9 +125,9 @@ class QuirkyUpstream(FakeUpstream):
             return waiting.popleft()
         if body["model"] != "m":
             return self._refusal(404, f"The model `{body['model']}` does not exist.")
-        for plant in [*LINES, *OTHERS]:
-            if plant in self.plants and plant in _ODD and _ODD[plant](body):
-                return self._refusal(500 if plant in _IN_A_TEMPLATE else 400, f"{plant} is not supported")
+        odd = odd_in(body, self.plants)
+        if odd is not None:
+            return self._refusal(500 if odd in _IN_A_TEMPLATE else 400, f"{odd} is not supported")
         return self._reply(body)
 
     def _refusal(self, status: int, message: str) -> _Script:
