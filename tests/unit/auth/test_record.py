@@ -63,6 +63,21 @@ def test_a_rotated_key_opens_with_the_old_secret_until_its_grace_ends() -> None:
     assert not record(digests=()).accepts("", NOW)
 
 
+def test_every_secret_is_compared_whichever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+
+    def matches(stored: str, presented: str) -> bool:
+        compared.append(stored)
+        return stored == presented
+
+    monkeypatch.setattr("gateway.auth.record.matches", matches)
+    rotated = record(digests=(KeyDigest("aa"), KeyDigest("bb", until=9), KeyDigest("cc")))
+    for presented, accepted in (("aa", True), ("bb", False), ("cc", True), ("dd", False)):
+        compared.clear()
+        assert rotated.accepts(presented, NOW) is accepted
+        assert compared == ["aa", "bb", "cc"]
+
+
 def test_the_principal_is_what_the_record_says() -> None:
     principal = record(aliases=(), models=("a*",), routes=("models",), training=True, team="t").principal()
     assert principal == Principal(
