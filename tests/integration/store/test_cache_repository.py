@@ -368,3 +368,49 @@ async def test_a_store_that_is_away_or_wrong_is_a_miss() -> None:
         await until(lambda: store.state == "up", "the server")
         assert (await cache.look(SUPPORT, KEY, None)).entry is None
         await store.aclose()
+
+
+async def test_under_eviction_a_flight_is_whole_or_lost_and_a_purge_stays() -> None:
+    """Flights that do not fit, beside entries: whoever reads has all, or a true beginning and a loss."""
+    with ValkeyServer("--maxmemory", "3mb", "--maxmemory-policy", "allkeys-lru") as server:
+        store = Store(server.url, timeout_s=5)
+        await store.open()
+        cache = CacheRepository(store, is_shared=False)
+        ends: list[str] = []
+        generations: list[Generations] = []
+
+        async def follow(key: str, flight: str, sent: list[bytes]) -> None:
+            frames: list[bytes] = []
+            state = "open"
+            while state == "open":
+                part = await cache.read(key, flight, len(frames), 5000)
+                frames += part.frames
+                state = part.state
+            assert frames == sent[: len(frames)]
+            assert state == "lost" or frames == sent
+            ends.append(state)
+
+        async def fly(number: int) -> None:
+            key = f"{number:064d}"
+            wish = ticket()
+            look = await cache.look(SUPPORT, key, wish)
+            assert look.flight == wish.flight
+            sent = [b"%d-%d" % (number, place) * 2000 for place in range(20)]
+            followers = [asyncio.create_task(follow(key, wish.flight, sent)) for _ in range(2)]
+            for place, frame in enumerate(sent):
+                await cache.append(key, wish.flight, [frame], 1000, last=place == 19)
+                await cache.put(f"{number}-{place}", b"x" * 5000, 60)
+                generations.append((await cache.look(SUPPORT, key, None, read=False)).generations)
+            await asyncio.gather(*followers)
+
+        async with asyncio.timeout(30):
+            for number in range(0, 40, 2):  # two at a time, which fit
+                await asyncio.gather(fly(number), fly(number + 1))
+            assert b"evicted_keys:0\r\n" not in server.run("INFO", "stats")
+            assert "ended" in ends
+            await asyncio.gather(*(fly(number) for number in range(40, 80)))
+            assert "lost" in ends
+        for name in Generations._fields:
+            numbers = [getattr(each, name) for each in generations]
+            assert numbers == sorted(numbers)
+        await store.aclose()
