@@ -66,7 +66,8 @@ class Demanding(Subject):
             "store": False,
             "parallel_tool_calls": False,
         } | fields
-        for tool in asked.get("tools", ()):
+        tools: list[dict[str, Any]] = fields.get("tools", [])
+        for tool in tools:
             tool["function"]["strict"] = True
         return copy.deepcopy(asked)
 
@@ -143,7 +144,7 @@ def test_without_any_of_them_it_does_not(stage: Stage) -> None:
     reload(gateway, *subjects)
     bench = Bench(gateway)
     for subject, plant in zip(subjects, plants, strict=True):
-        fields = {"stream": plant == "stream_options"}
+        fields: dict[str, Any] = {"stream": plant == "stream_options"}
         if plant == "strict_tools":
             fields["tools"] = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
         response = bench.ask(subject.body("answer", **fields))
