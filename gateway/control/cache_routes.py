@@ -45,12 +45,14 @@ class CacheRow(BaseModel):
 
 
 class CacheResults(BaseModel):
-    """Calls of this replica since it started, by how the cache took part."""
+    """Calls of this replica since it started, by how the cache took part: its `tunegate_cache_total`."""
 
     hit: int
     miss: int
-    shared: int
-    bypass: int
+    shared: int = Field(description="Got the answer of another call while that was on its way.")
+    bypass: int = Field(description="Not to be answered from the cache.")
+    error: int = Field(description="Times that the cache's server did not do what it was asked.")
+    corrupt: int = Field(description="Answers that could not be read, and were dropped.")
 
 
 class CacheStats(BaseModel):

@@ -111,7 +111,8 @@ LIMIT_REJECTIONS = Metric(
 CACHE = Metric(
     "tunegate_cache_total",
     "counter",
-    "Calls by how the response cache took part, as `x-tunegate-cache` says.",
+    "Calls by how the response cache took part; beside them failures of its store, and answers that it could "
+    "not read.",
     ("result",),
 )
 COST = Metric("tunegate_cost_usd_total", "counter", "Cost of settled requests, in USD.", ("alias", "model"))
@@ -167,8 +168,8 @@ ALL = (
     KEY_GUESSES,
 )
 
-CACHE_RESULTS = ("hit", "miss", "shared", "bypass")
-"""How the response cache took part in a call."""
+CACHE_RESULTS = ("hit", "miss", "shared", "bypass", "error", "corrupt")
+"""How the response cache took part, as `x-tunegate-cache` says; `error` and `corrupt` come on top."""
 
 TOKEN_KINDS = ("prompt", "cached", "cache_write", "completion", "reasoning")
 

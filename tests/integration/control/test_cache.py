@@ -120,11 +120,18 @@ async def test_the_stats_are_those_of_server_replica_and_ledger(
         await book.settle(alias="support", cache=how, saved_nanousd=1_500_000 if how == "hit" else 0)
     await book.settle(alias=None)
     counters = Counters()
-    for result in ("hit", "miss", "miss", "shared"):
+    for result in ("hit", "miss", "miss", "shared", "corrupt"):
         counters.inc(CACHE, (result,))
     control.plane.metrics.apply("worker", counters.take_delta())
     found = await control.call("GET", "/cache")
-    assert found["results"] == {"hit": 1, "miss": 2, "shared": 1, "bypass": 0}
+    assert found["results"] == {
+        "hit": 1,
+        "miss": 2,
+        "shared": 1,
+        "bypass": 0,
+        "error": 0,
+        "corrupt": 1,
+    }
     assert [
         (row["alias"], row["requests"], row["cache_hits"], row["saved_usd"]) for row in found["data"]
     ] == [
