@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ast
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from gateway.cli import doctor_cache, doctor_store
-from gateway.store.address import Command
+from gateway.store.address import Command, SentinelAddress, parse_address
 from gateway.store.client import Store, StoreReplyError
 from gateway.store.keys import cache_entry, mark
+from gateway.store.sentinel import Primary
 from tests.support.valkey import ACL, USER, ValkeyServer, acl_rules
+from tests.support.valkey_sentinel import SERVICE, Sentinel
 
 ROOT = Path(__file__).parents[3]
 SPEAKS = [*sorted((ROOT / "gateway/store").glob("*.py")), ROOT / "gateway/metering/retention.py"]
@@ -86,6 +89,38 @@ def _of_python(path: Path, known: set[str]) -> Iterator[str]:
         name = texts[0].lower()
         if name in known and name not in NO_COMMANDS:
             yield f"{name}|{str(texts[1]).lower()}" if name in CONTAINERS else name
+
+
+def test_the_page_names_them_all() -> None:
+    page = (ROOT / "docs/operations.md").read_text("utf-8")
+    section = page.partition("## The store's user")[2].partition("| channels | none |")[0]
+    named = {word.replace(" ", "|") for word in re.findall(r"`([^`]+)`", section)}
+    rules = {rule[1:] for rule in acl_rules() if rule[0] in "+~"}
+    assert rules <= named
+    assert named - rules == {
+        "valkey.conf",
+        "CHANGE-ME",
+        "store.url",
+        "store.cache_url",
+        "store.wait_replicas",
+    }
+
+
+def test_it_loads_as_a_file_of_acls_too() -> None:
+    with ValkeyServer("--aclfile", str(ACL), restricted=False) as server:
+        assert b"-@all" in server.run("ACL", "LIST")[1]
+
+
+async def test_of_a_sentinel_it_takes_one_question() -> None:
+    page = (ROOT / "docs/operations.md").read_text("utf-8")
+    (line,) = re.findall(r"^user tunegate on >CHANGE-ME .*get-master-addr-by-name$", page, re.MULTILINE)
+    watched = f"sentinel monitor {SERVICE} 127.0.0.1 6379 1"
+    with Sentinel(watched, line) as sentinel:
+        url = f"redis+sentinel://127.0.0.1:{sentinel.port}/{SERVICE}"
+        address = parse_address(f"{url}?sentinel_username=tunegate&sentinel_password=CHANGE-ME")
+        assert isinstance(address, SentinelAddress)
+        found = await Primary(address, clock=time.monotonic).find()
+    assert found.host_and_port == "127.0.0.1:6379"
 
 
 FORBIDDEN = (
