@@ -22,10 +22,10 @@ class Answer:
     retry_after_s: float = 0.0
 
 
-def request(key: str, directive: str, *, stream: bool = False) -> bytes:
+def request(key: str, directive: str, *, stream: bool = False, model: str = "plain") -> bytes:
     """A call that asks `plain_upstream` for something."""
     message = {"role": "user", "content": directive}
-    body = json.dumps({"model": "plain", "messages": [message], "stream": stream}).encode()
+    body = json.dumps({"model": model, "messages": [message], "stream": stream}).encode()
     head = (
         "POST /v1/chat/completions HTTP/1.1\r\nhost: chaos\r\ncontent-type: application/json\r\n"
         f"authorization: Bearer {key}\r\ncontent-length: {len(body)}\r\n\r\n"

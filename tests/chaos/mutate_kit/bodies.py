@@ -47,7 +47,8 @@ def damaged_body(seed: int, number: int) -> tuple[str, bytes]:
     """The route and the body of a call; always the same for a seed and a number."""
     draw = Random(f"body {seed} {number}")  # noqa: S311  # no secret: a run can be repeated
     path, document = draw.choice(_SOUND)
-    if draw.random() < 0.5:
+    kind = draw.random()
+    if kind < 0.8:
         document = damaged_json(document, draw)
     body = json.dumps(document, ensure_ascii=draw.random() < 0.5).encode("utf-8", "surrogatepass")
-    return path, damaged_bytes(body, draw) if draw.random() < 0.4 else body
+    return path, damaged_bytes(body, draw) if kind > 0.6 else body
