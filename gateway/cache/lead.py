@@ -15,7 +15,7 @@ from gateway.domain.facts import Facts
 from gateway.domain.plan import Target
 from gateway.relay.chunk import load_object
 
-_ASK_EVERY_S = 1.0
+_ASK_EVERY_S = 0.25
 
 
 class Answer(Protocol):

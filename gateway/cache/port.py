@@ -114,4 +114,4 @@ class CacheStore(Protocol):
         """
 
     async def is_followed(self, cache_key: str, flight: str) -> bool:
-        """Whether anyone has read of this flight in the last 2 s; a waiting `read` counts."""
+        """Whether anyone has read of this flight in the last 0.6 s; a waiting `read` counts."""

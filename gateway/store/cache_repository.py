@@ -29,7 +29,7 @@ KEPT_BYTES = 8 << 20
 
 _FRAMES_AT_ONCE = 256
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.004, 0.02  # between two reads of a flight that brought nothing
-_MARK_EVERY_S = 1.0
+_MARK_EVERY_S = 0.2
 
 _STATES: tuple[Literal["open", "ended", "lost"], ...] = ("open", "ended", "lost")
 
@@ -61,11 +61,7 @@ class CacheRepository:
             keys.cache_generation_of_alias(purged.alias),
             keys.cache_generation_of_scope(purged.scope),
         ]
-        script_keys = [
-            keys.cache_entry(cache_key),
-            keys.cache_flight(cache_key),
-            keys.cache_followed(cache_key),
-        ]
+        script_keys = [keys.cache_entry(cache_key), keys.cache_flight(cache_key)]
         commands: list[Command] = [("MGET", *names)]
         arguments: list[str | bytes | int] = []
         if read and ticket is not None:
@@ -138,7 +134,7 @@ class CacheRepository:
             pause_s = min(1.5 * pause_s, _LONGEST_PAUSE_S)
 
     async def is_followed(self, cache_key: str, flight: str) -> bool:
-        """See the port. Who was sent to a flight by `look` follows it too."""
+        """See the port."""
         with _misses():
             followed = await self._store.call("GET", keys.cache_followed(cache_key))
         return bool(followed == flight.encode())

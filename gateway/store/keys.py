@@ -180,7 +180,7 @@ def cache_frames(cache_key: str, flight: str) -> str:
 
 
 def cache_followed(cache_key: str) -> str:
-    """String: the flight that another process has read of, or was sent to, in the last 2 s."""
+    """String: the flight that another process has read of in the last 0.6 s."""
     return f"cache:{{{cache_key}}}:followed"
 
 

@@ -7,7 +7,7 @@
 -- ARGV[4]            1 = mark the flight as followed, else 0
 -- RETURNS            {0 open | 1 ended | 2 lost, frames}
 local OPEN, ENDED, LOST = 0, 1, 2
-local FOLLOWED_MS = 2000
+local FOLLOWED_MS = 600
 local flight = redis.call('HMGET', KEYS[1], 'id', 'frames')
 if ARGV[4] == '1' and flight[1] == ARGV[1] then
   redis.call('SET', KEYS[3], ARGV[1], 'PX', FOLLOWED_MS)
