@@ -17,7 +17,8 @@ EVERY_FIELD = """
 server: {host: 127.0.0.1, port: 8080, workers: 1, max_body_bytes: 10485760, max_json_depth: 64,
          max_response_bytes: 67108864, max_connections: 8000, max_in_flight: 4000, max_queue: 1000,
          queue_timeout_s: 5, keepalive_comment_s: 15, write_stall_s: 30, header_timeout_s: 10,
-         body_timeout_s: 30, drain_grace_s: 5, drain_timeout_s: 300}
+         body_timeout_s: 30, drain_grace_s: 5, drain_timeout_s: 300, worker_unresponsive_s: 30,
+         worker_memory_limit_bytes: null, worker_max_open_files: null}
 admin:  {host: 127.0.0.1, port: 8081, metrics_auth: false}
 reload: {watch: true}
 store: {url: embedded, data_dir: data, durability: always, timeout_ms: 100, settle_timeout_ms: 250,
