@@ -32,7 +32,9 @@ def chunk(document: Mapping[str, Any]) -> dict[str, Any] | None:
     choices = tidy.get("choices", [])
     for choice in choices:
         choice.setdefault("finish_reason", None)
-        if "text" not in choice:
+        if tidy.get("object") == "text_completion":
+            choice.setdefault("text", "")
+        else:
             choice["delta"] = _without_extras(choice.get("delta", {}))
     if not any(choice["finish_reason"] or choice.get("text") or choice.get("delta") for choice in choices):
         return None

@@ -44,7 +44,7 @@ class LitellmEngine:
         given = await _DISPATCH[call.route](**_arguments(call))
         request_id = _request_id(given)
         if call.streams:
-            return Answer(chunks=_chunks(given), request_id=request_id)
+            return Answer(chunks=_chunks(given, call.wants_usage), request_id=request_id)
         return Answer(document.reply(given.model_dump()), request_id=request_id)
 
 
@@ -71,19 +71,19 @@ def _arguments(call: ProviderCall) -> dict[str, Any]:
         # Else it imports its client of MCP servers as soon as there are tools. Ours are functions only.
         arguments["_skip_mcp_handler"] = True
     if call.streams:
-        arguments["stream"] = True
-        if call.wants_usage:
-            arguments["stream_options"] = {"include_usage": True}
+        # Without the wish for it, litellm makes counts up for some routes.
+        arguments |= {"stream": True, "stream_options": {"include_usage": True}}
     return arguments
 
 
-async def _chunks(stream: Any) -> AsyncGenerator[Mapping[str, Any], None]:
+async def _chunks(stream: Any, wants_usage: bool) -> AsyncGenerator[Mapping[str, Any], None]:
     """The stream's chunks in the official shape; closing this closes the provider's connection."""
+    wrapper = stream if hasattr(stream, "aclose") else stream.completion_stream
     try:
-        ending = await _ending_of(stream)
+        ending = await _ending_of(wrapper)
         async for each in stream:
             made = document.chunk(each.model_dump())
-            if made is None:
+            if made is None or ("usage" in made and not wants_usage):
                 continue
             if document.finishes(made) and not ending():
                 raise Fault(
@@ -91,15 +91,14 @@ async def _chunks(stream: Any) -> AsyncGenerator[Mapping[str, Any], None]:
                 )
             yield made
     finally:
-        await stream.aclose()
+        await wrapper.aclose()
 
 
-async def _ending_of(stream: Any) -> Callable[[], bool]:
+async def _ending_of(wrapper: Any) -> Callable[[], bool]:
     """A function that tells whether the provider itself has given a finish reason.
 
     litellm ends every stream with a "stop" of its own, those that broke off included.
     """
-    wrapper: Any = stream if hasattr(stream, "fetch_stream") else getattr(stream, "completion_stream", None)
     if not hasattr(wrapper, "fetch_stream"):
         return lambda: True  # made of a whole answer, which had its end
     try:

@@ -32,8 +32,12 @@ def test_a_chunk_keeps_its_delta_and_says_whether_it_ends() -> None:
 
 
 def test_a_chunk_of_a_completion_has_text() -> None:
-    given = {"choices": [{"index": 0, "text": "a", "finish_reason": None}]}
+    given = {"object": "text_completion", "choices": [{"index": 0, "text": "a", "finish_reason": None}]}
     assert document.chunk(given) == given
+    end = {"object": "text_completion", "choices": [{"index": 0, "text": None, "finish_reason": "stop"}]}
+    made = document.chunk(end)
+    assert made is not None
+    assert made["choices"] == [{"index": 0, "text": "", "finish_reason": "stop"}]
 
 
 def test_a_chunk_that_says_nothing_is_none() -> None:
