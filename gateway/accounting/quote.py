@@ -10,7 +10,7 @@ import msgspec
 from gateway.catalog.rewrite import fields_for
 from gateway.domain.call import Call
 from gateway.domain.errors import PriceUnknown
-from gateway.domain.plan import Candidate, Reason, Target
+from gateway.domain.plan import UNPRICED, Candidate, Reason, Target
 from gateway.domain.principal import Principal
 from gateway.limits.estimate import Size, size_of
 from gateway.pricing.book import PriceBook
@@ -19,8 +19,6 @@ from gateway.pricing.output_limits import max_output_tokens
 
 UNKNOWN_MAX_TOKENS = 128_000
 """What a model is taken to answer with at most where nobody says: the largest that is common."""
-
-_UNPRICED = "its price is unknown, and the key has a budget or credit"
 
 
 def payable(call: Call, target: Target, prices: PriceBook) -> Target:
@@ -37,7 +35,7 @@ def payable(call: Call, target: Target, prices: PriceBook) -> Target:
     candidates = tuple(
         candidate
         if candidate.skip is not None or has_price(candidate)
-        else replace(candidate, skip=Reason.PRICE_UNKNOWN, detail=_UNPRICED)
+        else replace(candidate, skip=Reason.PRICE_UNKNOWN, detail=UNPRICED)
         for candidate in target.candidates
     )
     if candidates == target.candidates:

@@ -36,14 +36,15 @@ async def upstreams(settings: Settings) -> AsyncIterator[Finding]:
     loop = asyncio.get_running_loop()
     needed = needed_models(settings)
     transports: dict[str, Transport] = {"http1": Http1Transport(loop), "httpx": HttpxTransport()}
-    tokens = EntraTokens()
+    reasons: dict[str, str] = {}
+    tokens = EntraTokens(on_failure=reasons.__setitem__)
     async with AsyncExitStack() as stack:
         for transport in transports.values():
             stack.push_async_callback(transport.aclose)
         await tokens.open(0.0)
         stack.push_async_callback(tokens.aclose)
         looks = [
-            _upstream(name, upstream, transports, tokens, needed.get(name, {}))
+            _upstream(name, upstream, transports, tokens, reasons, needed.get(name, {}))
             for name, upstream in settings.upstreams.items()
         ]
         for findings in await asyncio.gather(*looks):
@@ -65,6 +66,7 @@ async def _upstream(
     upstream: UpstreamSettings,
     transports: Mapping[str, Transport],
     tokens: EntraTokens,
+    reasons: Mapping[str, str],
     needed: Mapping[str, str],
 ) -> list[Finding]:
     check = f"upstream {name}"
@@ -72,14 +74,18 @@ async def _upstream(
         return [ok(check, "simulated, runs with the gateway")]
     if upstream.kind == "litellm":
         return [await provider_upstream(check, upstream)]
-    if not upstream.enabled:
-        return [warn(check, "disabled: every key is empty", "set the variable that its api_keys name")]
+    if upstream.disabled:
+        mends = "do as it says" if upstream.anonymous else "set the variable that its api_keys name"
+        return [warn(check, f"disabled: {upstream.disabled}", mends)]
     client = make_client(name, upstream, transports, Path(), tokens)
     found: list[Finding] = []
     try:
         async with asyncio.timeout(DEADLINE_S):
             if upstream.auth == "entra":
-                await tokens.first(DEADLINE_S)
+                await tokens.first(DEADLINE_S / 2)
+                if (missing := _no_token(client)) is not None:
+                    why = reasons.get(upstream.entra_scope, "no answer")
+                    return [bad(check, f"{missing}: {why}", "give this machine an identity that may call it")]
             if upstream.transport == "http1":  # the other one may go through a proxy, which looks names up
                 found += await _way(check, client.origin)
             async for finding in _answers(check, client, needed):
@@ -90,6 +96,14 @@ async def _upstream(
     except TimeoutError:
         found.append(bad(check, f"no answer within {DEADLINE_S:.0f} s", "check base_url and the way there"))
     return found
+
+
+def _no_token(client: UpstreamClient) -> str | None:
+    try:
+        client.header_sets[0]
+    except AttemptFailed as error:
+        return str(error)
+    return None
 
 
 async def _way(check: str, origin: Origin) -> list[Finding]:

@@ -169,7 +169,8 @@ class UpstreamSettings(Model):
     )
     models: Models | None = Field(
         default=None,
-        description='null = any id | list of ids or globs | "discover" = its own `GET /models`, refreshed '
+        description="null = any id (kind `azure`: none but `deployments`) | list of ids or globs | "
+        '"discover" = its own `GET /models`, refreshed '
         "| mapping of ids to `{set: {field: value}}` for models chosen by fields of the body. "
         "`ft:` ids go by `owns` alone.",
     )

@@ -31,6 +31,10 @@ class Reason(StrEnum):
     PRICE_UNKNOWN = "price_unknown"
 
 
+UNPRICED = "its price is unknown, and the key has a budget or credit"
+"""The detail that goes with `Reason.PRICE_UNKNOWN`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rewrite:
     """How a body changes for a model that wants it otherwise.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from gateway.catalog.catalogue import Catalogue
-from gateway.domain.plan import Candidate
+from gateway.domain.plan import UNPRICED, Candidate, Reason
 from gateway.domain.principal import Principal
 from gateway.pricing import PriceBook
 from gateway.routing.health import Health
@@ -37,7 +38,10 @@ def explain(
         ModelNotAllowed: this key may not use it.
     """
     target = catalogue.resolve(name, principal)
-    decision = plan(target.candidates, health, now, draw)
+    candidates = target.candidates
+    if principal.pays:
+        candidates = tuple(_payable(candidate, prices) for candidate in candidates)
+    decision = plan(candidates, health, now, draw)
     return {
         "object": "explain",
         "requested": name,
@@ -64,6 +68,12 @@ def explain(
             for left in decision.left_out
         ],
     }
+
+
+def _payable(candidate: Candidate, prices: PriceBook) -> Candidate:
+    if candidate.skip is not None or prices.price(candidate.upstream, candidate.model) is not None:
+        return candidate
+    return replace(candidate, skip=Reason.PRICE_UNKNOWN, detail=UNPRICED)
 
 
 def _dollars(prices: PriceBook, candidate: Candidate) -> dict[str, float | None] | None:

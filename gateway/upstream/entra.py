@@ -124,15 +124,18 @@ class EntraTokens:
     Args:
         make_credential: called once, in a thread; by default the machine's own identity.
         clock: unix seconds.
+        on_failure: told the scope and why there is no token; logs it by default.
     """
 
     def __init__(
         self,
         make_credential: Callable[[], Credential] | None = None,
         clock: Callable[[], float] = time.time,
+        on_failure: Callable[[str, str], None] | None = None,
     ) -> None:
         self._make_credential = make_credential or default_credential
         self._clock = clock
+        self._on_failure = on_failure or _log_failure
         self._credential: Credential | None = None
         self._making = asyncio.Lock()
         self._tokens: dict[str, Token] = {}
@@ -188,7 +191,7 @@ class EntraTokens:
             # whatever it raises: it asks files, programs and hosts of many kinds
             except Exception as error:  # noqa: BLE001
                 wait_s = AGAIN_S
-                log.warning("no Entra token", scope=token.scope, why=_words_of(error))
+                self._on_failure(token.scope, _words_of(error))
             await asyncio.sleep(wait_s)
 
     async def _fetch(self, scope: str) -> AccessToken:
@@ -196,6 +199,10 @@ class EntraTokens:
             if self._credential is None:
                 self._credential = await asyncio.to_thread(self._make_credential)
         return await asyncio.to_thread(self._credential.get_token, scope)
+
+
+def _log_failure(scope: str, why: str) -> None:
+    log.warning("no Entra token", scope=scope, why=why)
 
 
 def _words_of(error: Exception) -> str:

@@ -15,8 +15,12 @@ import yaml
 from click.testing import CliRunner, Result
 
 from gateway.cli.main import tunegate
+from gateway.upstream import entra
+from tests.support.azure import KEY as AZURE_KEY
+from tests.support.azure import running_azure
 from tests.support.fake_upstream import running_upstream
 from tests.support.polling import until
+from tests.support.quirky import running_quirky
 from tests.support.valkey import ValkeyServer
 from tests.support.valkey_cluster import ValkeyCluster
 
@@ -189,3 +193,45 @@ async def test_a_cache_is_looked_at_where_one_is_wanted(
     plain["store"] |= {"cache_url": "embedded", "data_dir": str(tmp_path)}
     _, found = await doctor(file, plain)
     assert found["cache"]["said"].startswith("embedded; not running now")
+
+
+async def test_a_resource_of_azure(file: Path, valkey: ValkeyServer) -> None:
+    """Its list tells whether the key is good, and nothing of the deployments."""
+    async with running_azure({"dep": "gpt-4o"}) as azure:
+        block = {"kind": "azure", "base_url": azure.url, "deployments": {"m": "dep"}}
+        upstreams = {
+            "v1": {**block, "api_keys": [AZURE_KEY]},
+            "dated": {**block, "api_keys": [AZURE_KEY], "api_version": "2024-10-21"},
+            "wrong": {**block, "api_keys": ["sk-doctor-canary-1"]},
+        }
+        aliases = {"a": {"model": "m", "upstreams": list(upstreams)}}
+        status, found = await doctor(file, config_of(valkey.url, upstreams, aliases=aliases))
+        assert status == 1
+        assert found["upstream v1 key"]["state"] == found["upstream dated key"]["state"] == "ok"
+        assert found["upstream wrong key"]["said"] == "refused with status 401"
+        assert not [check for check in found if check.startswith("upstream v1 model")]
+
+
+async def test_an_endpoint_without_a_list(file: Path, valkey: ValkeyServer) -> None:
+    async with running_quirky({"no list of models"}) as upstream:
+        block = {"base_url": upstream.url, "models": ["m"], "quirks": {"model_list": False}}
+        status, found = await doctor(file, config_of(valkey.url, {"quirky": block}))
+        assert status == 0
+        assert found["upstream quirky key"]["state"] == "ok"
+
+
+async def test_a_machine_without_an_identity(
+    file: Path, valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> Any:
+        raise RuntimeError("no identity on this machine")
+
+    monkeypatch.setattr(entra, "default_credential", none)
+    monkeypatch.setattr("gateway.cli.doctor_upstreams.DEADLINE_S", 0.4)
+    block = {"kind": "azure", "base_url": "http://127.0.0.1:9", "auth": "entra", "deployments": {"m": "dep"}}
+    status, found = await doctor(file, config_of(valkey.url, {"azure": block}))
+    assert status == 1
+    said = found["upstream azure"]["said"]
+    assert said.startswith("no Entra token for https://cognitiveservices")
+    assert said.endswith("RuntimeError: no identity on this machine")
+    assert "identity" in found["upstream azure"]["do"]

@@ -47,6 +47,11 @@ async def test_explain_tells_what_each_costs(start_control: Callable[..., Any]) 
     ]
     found = await control.call("GET", "/explain?model=gpt-y")
     assert found["attempts"][0]["price_usd_per_million"] is None, "unknown is never 0"
+    payer = await control.call("POST", "/keys", {"name": "x", "budget": {"usd": 1, "period": "day"}})
+    found = await control.call("GET", f"/explain?model=gpt-y&key={payer['id']}")
+    assert ("b", "price_unknown") in {(each["upstream"], each["reason"]) for each in found["left_out"]}
+    assert "b" not in {each["upstream"] for each in found["attempts"]}
+    assert len((await control.call("GET", f"/explain?model=support&key={payer['id']}"))["attempts"]) == 2
 
 
 ADAPTERS = """
