@@ -155,7 +155,7 @@ async def permissions(check: str, client: Store, commands: Sequence[Command]) ->
     """Whether the server runs these commands for us, and a script on the first one's key too."""
     replies = await client.call_many(commands)
     refused = {
-        f"{command[0]} {command[1]}" if command[1] in _PLACES else str(command[0]): reply
+        " ".join(map(str, command[: 1 + (command[1] in _PLACES)])): reply
         for command, reply in zip(commands, replies, strict=True)
         if isinstance(reply, StoreReplyError)
     }
