@@ -21,6 +21,16 @@ GENERATED = {
     "docs/sbom.cdx.json": "sbom",
 }
 
+BLOCKS = {"docs/upstreams.md": ("conformance", "tests.support.conformance.table")}
+"""Pages of which a part is generated: between two comments of this name."""
+
+
+def with_block(text: str, name: str, block: str) -> str:
+    """The page with `block` between its two comments. Raises ValueError where they are not there."""
+    begin, end = text.index(f"<!-- {name}:"), text.index(f"<!-- {name} ends -->")
+    head = text[: text.index("-->", begin) + len("-->")]
+    return f"{head}\n\n{block.strip()}\n\n{text[end:]}"
+
 
 def outdated(generated: Mapping[str, str], root: Path) -> dict[Path, str]:
     """The files that differ from what their module renders, with the text they should have."""
@@ -32,6 +42,17 @@ def outdated(generated: Mapping[str, str], root: Path) -> dict[Path, str]:
     return found
 
 
+def outdated_blocks(root: Path) -> dict[Path, str]:
+    """The same for pages that are generated in part."""
+    found: dict[Path, str] = {}
+    for page, (name, module) in BLOCKS.items():
+        path = root / page
+        text = path.read_text(encoding="utf-8")
+        if (fresh := with_block(text, name, importlib.import_module(module).render())) != text:
+            found[path] = fresh
+    return found
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Write or check. Returns the exit code: 1 where a check found something."""
     parser = argparse.ArgumentParser(prog="dev.py docs", description="Write the generated files.")
@@ -39,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--check", action="store_true", help="write nothing; exit with 1 if one is out of date"
     )
     check = parser.parse_args(argv).check
-    changed = outdated(GENERATED, ROOT)
+    sys.path.insert(0, str(ROOT))  # for what tests say of themselves
+    changed = outdated(GENERATED, ROOT) | outdated_blocks(ROOT)
     for path, text in changed.items():
         if not check:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -48,8 +48,8 @@ def render() -> str:
                 cells.append("yes")
             else:
                 notes.append(EXCEPT[kind, check])
-                cells.append(f"no ({len(notes)})")
+                cells.append(f"no, {len(notes)}")
         rows.append(f"| {shown} | {' | '.join(cells)} |")
     meanings = [f"- **{check}**: {meaning}." for check, meaning in CHECKS.items()]
-    reasons = [f"({number}) {reason}." for number, reason in enumerate(notes, 1)]
-    return "\n".join([*rows, "", " ".join(reasons), "", *meanings]) + "\n"
+    reasons = [f"{number}. {reason}" for number, reason in enumerate(notes, 1)]
+    return "\n".join([*rows, "", *reasons, "", *meanings]) + "\n"
