@@ -6,7 +6,7 @@ passes. To make something available, delete its row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,14 +23,10 @@ class Unavailable:
     Args:
         path: with `*` for any name or field.
         what: begins the message.
-        only: for the documentation, which values the row means, where it is not all.
-        is_asked_for: tells for a value that differs from the default whether the row means it.
     """
 
     path: str
     what: str
-    only: str = ""
-    is_asked_for: Callable[[Any], bool] = lambda _: True
 
 
 UNAVAILABLE = (
@@ -44,7 +40,7 @@ def unavailable(settings: Settings) -> Iterator[Finding]:
     """Everything the file asks for and this version does not have."""
     for row in UNAVAILABLE:
         for path, value, default in _values(settings, tuple(row.path.split("."))):
-            if value != default and row.is_asked_for(value):
+            if value != default:
                 yield path, f"{row.what}: not available in this version"
 
 

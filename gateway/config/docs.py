@@ -87,7 +87,7 @@ def render() -> str:
     parts = [_HEAD, _BROKEN, "```\n\nis refused with\n\n```text\n", _messages(), "```\n", _RULES]
     parts += ["\n## Not available in this version\n\n"]
     parts += ["These fields are checked, and refused when they are set away from their default:\n\n"]
-    parts += [f"- `{row.path}`{row.only}\n" for row in UNAVAILABLE]
+    parts += [f"- `{row.path}`\n" for row in UNAVAILABLE]
     parts += ["\n## Fields\n"]
     for path in _walk(()):
         for block in blocks_at(path):
