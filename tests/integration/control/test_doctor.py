@@ -151,7 +151,8 @@ async def test_a_store_that_evicts_and_forbids(file: Path) -> None:
 
 
 async def test_whether_there_are_replicas_to_wait_for(file: Path) -> None:
-    with ValkeyServer(tcp=True) as server, ValkeyServer("--repl-diskless-sync-delay", "0", tcp=True) as other:
+    at_once = ("--repl-diskless-sync-delay", "0")
+    with ValkeyServer(*at_once, tcp=True) as server, ValkeyServer(tcp=True) as other:
         config = config_of(server.url, {"demo": {"kind": "demo"}})
         config["store"]["wait_replicas"] = 1
         _, alone = await doctor(file, config)
