@@ -55,9 +55,10 @@ FIELDS: Mapping[str, frozenset[str]] = {
     "completions": frozenset((*_SAMPLING, "best_of", "echo", "prompt", "suffix")),
     "embeddings": frozenset(("dimensions", "encoding_format", "input", "user")),
 }
-"""What goes on to litellm, by route."""
+"""What a caller may say, by route, beside `OWN` and `UNUSED`."""
 
 OWN = frozenset(("model", "stream", "stream_options"))
+_MADE_HERE = "encoding_format"
 UNUSED = frozenset(("metadata", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "store"))
 """Taken and left out: they tell the official service something about a call, and change no answer."""
 
@@ -71,6 +72,7 @@ class ProviderCall:
         model: as the worker sent it.
         fields: of the body, those that go on.
         wants_usage: the stream's last chunk tells the usage.
+        wants_base64: embeddings as text; the official SDKs ask for it, and no provider but one has it.
         api_key: of the provider; None = what the environment gives.
         provider: litellm's name of it; None = the model's id begins with it.
         base_url: of the provider's API; None = its public one.
@@ -84,6 +86,7 @@ class ProviderCall:
     fields: Mapping[str, Any]
     streams: bool = False
     wants_usage: bool = False
+    wants_base64: bool = False
     api_key: str | None = None
     provider: str | None = None
     base_url: str | None = None
@@ -114,9 +117,14 @@ def parse_call(route: str, headers: Mapping[bytes, bytes], body: bytes) -> Provi
     return ProviderCall(
         route=route,
         model=model,
-        fields={name: value for name, value in fields.items() if name in known and value is not None},
+        fields={
+            name: value
+            for name, value in fields.items()
+            if name in known and name != _MADE_HERE and value is not None
+        },
         streams=streams,
         wants_usage=streams and isinstance(options, dict) and options.get("include_usage") is True,
+        wants_base64=fields.get(_MADE_HERE) == "base64",
         api_key=key if scheme.lower() == "bearer" and key else None,
         provider=told.get("provider"),
         base_url=told.get("base_url"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +21,17 @@ def reply(document: Mapping[str, Any]) -> dict[str, Any]:
             message.setdefault("content", None)
             message.setdefault("refusal", None)
     return _with_usage(tidy)
+
+
+def embeddings(document: Mapping[str, Any], *, as_base64: bool) -> dict[str, Any]:
+    """A reply with vectors, as lists of numbers or as the base64 of little-endian 32-bit ones."""
+    made = reply(document)
+    for entry in made.get("data", ()) if as_base64 else ():
+        numbers = entry.get("embedding")
+        if isinstance(numbers, list):
+            packed = struct.pack(f"<{len(numbers)}f", *numbers)
+            entry["embedding"] = base64.b64encode(packed).decode("ascii")
+    return made
 
 
 def chunk(document: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -45,7 +45,10 @@ class LitellmEngine:
         request_id = _request_id(given)
         if call.streams:
             return Answer(chunks=_chunks(given, call.wants_usage), request_id=request_id)
-        return Answer(document.reply(given.model_dump()), request_id=request_id)
+        made = given.model_dump()
+        if call.route == "embeddings":
+            return Answer(document.embeddings(made, as_base64=call.wants_base64), request_id=request_id)
+        return Answer(document.reply(made), request_id=request_id)
 
 
 def _arguments(call: ProviderCall) -> dict[str, Any]:

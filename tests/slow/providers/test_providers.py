@@ -23,6 +23,7 @@ from tests.support.azure import KEY as AZURE_KEY
 from tests.support.azure import AzureDouble
 from tests.support.conformance import words
 from tests.support.conformance.anthropic_double import anthropic_double
+from tests.support.conformance.gemini_double import VECTOR, gemini_double
 from tests.support.conformance.official_double import Relay, in_thread
 from tests.support.fake_upstream import FakeUpstream
 
@@ -132,6 +133,9 @@ def test_a_worker_holds_no_litellm_while_it_serves_one(
                     assert ".venv-providers" not in Path(f"/proc/{pid}/maps").read_text()
             maps = Path(f"/proc/{gateway.pid('providers')}/maps").read_text()
             assert ".venv-providers" in maps
+            for pid in gateway.alive():
+                assert words.KEY.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
+            assert words.KEY not in gateway.log_path.read_text()
             worker_mb, its_mb = (resident_mb(gateway.pid(child)) for child in ("worker-0", "providers"))
             print(f"provider process {its_mb} MB, worker {worker_mb} MB")  # noqa: T201 - for docs/upstreams.md
             assert worker_mb < its_mb
@@ -386,6 +390,18 @@ def test_completions_go_through_too() -> None:
         events = [json.loads(line[6:]) for line in stream.splitlines() if line.startswith("data: {")]
         assert "".join(each["choices"][0]["text"] for each in events if each["choices"]) == words.TEXT
         assert stream.endswith("data: [DONE]\n\n")
+
+
+def test_embeddings_go_through_too_by_the_official_sdk() -> None:
+    with gemini_double() as double:
+        upstream = claude(f"{double.url}/v1beta", provider="gemini", models=["text-embedding"])
+        with running_gateway({"upstreams": {"gemini": upstream}}) as gateway:
+            with gateway.sdk(gateway.new_key()) as sdk:
+                made = sdk.embeddings.create(model="text-embedding", input=["a", "b"])
+                plain = sdk.embeddings.create(model="text-embedding", input="a", encoding_format="float")
+            assert [entry.embedding for entry in made.data] == [VECTOR, VECTOR]
+            assert plain.data[0].embedding == VECTOR
+            assert gateway.stop() == 0
 
 
 def test_without_the_environment_the_upstream_is_disabled_and_fallbacks_serve(

@@ -12,7 +12,10 @@ from typing import Any
 from tests.support.conformance import words
 from tests.support.http_double import Exchange, HttpDouble
 
-_PATH = re.compile(r"/v1beta/models/(?P<model>[^:/]+):(?P<method>generateContent|streamGenerateContent)")
+_PATH = re.compile(
+    r"/v1beta/models/(?P<model>[^:/]+):(?P<method>generateContent|streamGenerateContent|batchEmbedContents)"
+)
+VECTOR = [0.5, -0.25, 0.125]
 _FIELDS = {
     "contents",
     "system_instruction",
@@ -48,6 +51,9 @@ def _play(exchange: Exchange) -> None:
         _refuse(exchange, 400, "INVALID_ARGUMENT", mistake)
         return
     assert found
+    if found["method"] == "batchEmbedContents":
+        exchange.answer(200, {"embeddings": [{"values": VECTOR} for _ in exchange.json["requests"]]})
+        return
     scenario = words.scenario_of(found["model"])
     tools = bool(exchange.json.get("tools"))
     if scenario == "silent":
@@ -61,13 +67,15 @@ def _play(exchange: Exchange) -> None:
         exchange.answer(200, _response([part], "STOP", whole=True))
 
 
-def _mistake(exchange: Exchange, found: re.Match[str] | None) -> str | None:
+def _mistake(exchange: Exchange, found: re.Match[str] | None) -> str | None:  # noqa: PLR0911 - as many
     if exchange.method != "POST" or found is None:
         return f"no such route: {exchange.method} {exchange.path}"
     if found["method"] == "streamGenerateContent" and "alt=sse" not in exchange.query:
         return "this double streams events only"
     if exchange.headers.get("x-goog-api-key") != words.KEY or "authorization" in exchange.headers:
         return "API key not valid. Please pass a valid API key."
+    if found["method"] == "batchEmbedContents":
+        return None
     if extra := set(exchange.json) - _FIELDS:
         return f'Invalid JSON payload received. Unknown name "{min(extra)}": Cannot find field.'
     if {content.get("role") for content in exchange.json["contents"]} - {"user", "model"}:

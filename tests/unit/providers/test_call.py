@@ -61,6 +61,12 @@ def test_a_stream_tells_its_usage_where_that_is_asked_for(options: Any, wants: b
     assert (call.streams, call.wants_usage) == (True, wants)
 
 
+@pytest.mark.parametrize(("asked", "wants"), [("base64", True), ("float", False), (None, False)])
+def test_the_form_of_vectors_is_ours_to_make(asked: str | None, wants: bool) -> None:
+    call = parsed({"model": "m", "input": "hi", "encoding_format": asked}, route="embeddings")
+    assert (call.fields, call.wants_base64) == ({"input": "hi"}, wants)
+
+
 @pytest.mark.parametrize("kind", ["mcp", "web_search_20250305", None])
 def test_tools_are_functions(kind: str | None) -> None:
     with pytest.raises(Fault) as refused:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import struct
+
 from gateway.providers import document
 from gateway.relay.chunk import usage_of
 
@@ -43,6 +46,13 @@ def test_a_chunk_of_a_completion_has_text() -> None:
 def test_a_chunk_that_says_nothing_is_none() -> None:
     assert document.chunk({"choices": [{"index": 0, "delta": {}, "finish_reason": None}]}) is None
     assert document.chunk({"choices": []}) is None
+
+
+def test_vectors_are_numbers_or_their_base64() -> None:
+    given = {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5, -0.25]}]}
+    assert document.embeddings(given, as_base64=False) == given
+    [entry] = document.embeddings(given, as_base64=True)["data"]
+    assert struct.unpack("<2f", base64.b64decode(entry["embedding"])) == (0.5, -0.25)
 
 
 def test_the_usage_chunk_has_no_choices() -> None:
