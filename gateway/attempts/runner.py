@@ -105,7 +105,10 @@ class Attempts:
             try:
                 if step.wait_s:
                     await asyncio.sleep(step.wait_s)
-                served = await self._step(step, job)
+                if job.held.target.hedge:
+                    served = await self._step(step, job)
+                else:
+                    served = await self._attempt(step, job, _begin(step, job))
             finally:
                 facts.upstream_s += self._clock() - began
                 if step.is_retry:
@@ -122,8 +125,6 @@ class Attempts:
     async def _step(self, step: Step, job: Job) -> Served | None:
         """One attempt, or two where the first is slow; None where nobody served."""
         candidate, stream = step.attempt.candidate, job.call.stream
-        if not job.held.target.hedge:
-            return await self._attempt(step, job, _begin(step, job))
         began = self._clock()
         slow_s = None if step.is_retry else self._pace.p95(candidate.upstream, candidate.model, stream=stream)
         if slow_s is None:

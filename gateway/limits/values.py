@@ -46,6 +46,8 @@ class Bounds(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, named: Mapping[str, int | None], default: Bounds) -> Bounds:
         """The limits that a key names, and the default for those it does not name."""
+        if not named:
+            return default
         return cls(
             _limit(named.get("rpm", default.rpm)),
             _limit(named.get("tpm", default.tpm)),

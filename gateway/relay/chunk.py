@@ -42,6 +42,8 @@ def read_usage(usage: object) -> Usage | None:
     prompt_details = _object(usage.get("prompt_tokens_details"))
     completion_details = _object(usage.get("completion_tokens_details"))
     cached = prompt_details.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))
+    if not (prompt_details or completion_details or cached):
+        return Usage(prompt, completion)
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,

@@ -163,19 +163,16 @@ class Course:
         if current is not None and self._stays:
             return self._again(current, now)
         if current is None or self._may_move_on:
-            untried = next((target for target in self._targets if self._is_fresh(target, now)), None)
-            if untried is not None:
-                self._current = untried
-                untried.tries += 1
-                return self._again(untried, now)
+            for target in self._targets:
+                if not target.tries and self._is_near(target, now):
+                    self._current = target
+                    target.tries = 1
+                    return self._again(target, now)
         return self._retry(now, draw)
-
-    def _is_fresh(self, target: _Target, now: float) -> bool:
-        return not target.tries and self._is_near(target, now)
 
     def _is_near(self, target: _Target, now: float) -> bool:
         """It may be asked soon enough for this call."""
-        return self._waited_s + target.not_before - now <= LONGEST_WAIT_S
+        return not target.not_before or self._waited_s + target.not_before - now <= LONGEST_WAIT_S
 
     def _again(self, target: _Target, now: float) -> Step:
         return Step(target.attempt, target.credentials[0], max(0.0, target.not_before - now))

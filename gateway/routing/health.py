@@ -126,6 +126,11 @@ class Health:
         """False where nothing rests and nothing failed of late: there is nothing to ask or tell."""
         return bool(self._breakers.known or self._credentials.known or self._models.known)
 
+    @property
+    def is_cooling(self) -> bool:
+        """False where nothing was rate limited of late."""
+        return bool(self._cooling)
+
     def is_set_aside(self, upstream: str, credential: int, now: float) -> bool:
         """True while the credential rests."""
         return not self._credentials.may_pass(upstream, credential, now)

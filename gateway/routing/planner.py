@@ -43,7 +43,7 @@ def plan(
         first = first or found
         if isinstance(found, LeftOut):
             left_out.append(found)
-        elif found.not_before or _is_full(candidate, health):
+        elif found.not_before or (candidate.max_concurrency is not None and _is_full(candidate, health)):
             waiting.append(found)
         else:
             ready.append(found)
@@ -64,12 +64,14 @@ def _look(candidate: Candidate, health: Health, now: float, pin: str | None, tod
         return LeftOut(candidate, Reason.PINNED_ELSEWHERE, f"the call is pinned to {pin}")
     if candidate.shutdown_date is not None and candidate.shutdown_date < today:
         return LeftOut(candidate, Reason.SUNSET, f"the model was shut down on {candidate.shutdown_date}")
-    credentials = _in_turn(candidate, health)
+    credentials = (0,) if candidate.credentials == 1 else _in_turn(candidate, health)
     if health.has_troubles:
         rested = _rested(candidate, credentials, health, now)
         if isinstance(rested, LeftOut):
             return rested
         credentials = rested
+    if not health.is_cooling:
+        return Attempt(candidate, credentials)
     return _cooled(candidate, credentials, health, now)
 
 
@@ -110,7 +112,10 @@ def _is_full(candidate: Candidate, health: Health) -> bool:
 
 
 def _ordered(candidates: Sequence[Candidate], draw: float) -> Sequence[Candidate]:
-    if len(candidates) < 2 or all(candidate.weight is None for candidate in candidates):
+    for candidate in candidates:
+        if candidate.weight is not None:
+            break
+    else:
         return candidates
     steps = dict.fromkeys(candidate.step for candidate in candidates)
     return list(chain.from_iterable(_draw_first([c for c in candidates if c.step == n], draw) for n in steps))
@@ -136,7 +141,5 @@ def _draw_first(candidates: list[Candidate], draw: float) -> list[Candidate]:
 def _in_turn(candidate: Candidate, health: Health) -> tuple[int, ...]:
     """The credentials of a candidate, the one whose turn it is first."""
     count = candidate.credentials
-    if count == 1:
-        return (0,)
     turn = health.turn(candidate.upstream)
     return tuple((turn + offset) % count for offset in range(count))
