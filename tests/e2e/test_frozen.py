@@ -1,4 +1,4 @@
-"""A worker that is frozen under its streams: ended, replaced, and told of."""
+"""A worker that is frozen under its streams, and the control process with it: ended, replaced, told of."""
 
 import asyncio
 import os
@@ -30,12 +30,13 @@ async def test_a_frozen_worker_is_replaced_and_its_streams_end(
     single: GatewayProcess, fake: FakeUpstream
 ) -> None:
     fake.plays("fake-frozen", role(), text("Hel"), stall())
-    frozen, key = single.pid("worker-0"), single.new_key()
+    frozen, control, key = single.pid("worker-0"), single.pid("control"), single.new_key()
     async with single.async_sdk(key) as sdk:
         stream = await sdk.chat.completions.create(model="fake-frozen", messages=HI, stream=True)
         while not (await anext(stream)).choices[0].delta.content:
             pass
         os.kill(frozen, signal.SIGSTOP)
+        os.kill(control, signal.SIGSTOP)
         with pytest.raises((httpx2.TransportError, openai.APIConnectionError)):
             async with asyncio.timeout(15):
                 await anext(stream)
@@ -43,6 +44,8 @@ async def test_a_frozen_worker_is_replaced_and_its_streams_end(
     assert answer.choices[0].message.content
     assert single.pid("worker-0") != frozen
     assert single.logged("child_exited", child="worker-0", because="unresponsive")
+    await until(lambda: single.pid("control") != control, "another control process", within_s=15)
+    assert single.logged("child_exited", child="control", because="unresponsive")
 
     async with httpx2.AsyncClient(base_url=single.admin_url, trust_env=False) as http:
         counted = 'tunegate_worker_replacements_total{reason="unresponsive"} 1'
@@ -56,3 +59,5 @@ async def test_a_frozen_worker_is_replaced_and_its_streams_end(
             while not await look():
                 await asyncio.sleep(0.1)
     await until(lambda: frozen not in single.alive(), "the end of the frozen one")
+    assert single.pid("worker-0") in single.alive()
+    assert len(single.logged("child_unresponsive")) == 2  # who lives on beats on
