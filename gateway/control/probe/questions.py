@@ -114,8 +114,9 @@ QUESTIONS: tuple[Question, ...] = (
     Question(
         "quirks.message_names",
         False,
-        {"messages": [{**_ASK, "name": "ann"}]},
+        {"messages": [{**_ASK, "name": "ann"}, {**_SAID, "name": "bob"}, _ASK]},
         "it refuses name in messages",
+        without={"messages": [_ASK, _SAID, _ASK]},
     ),
     Question(
         "quirks.reasoning_content",
