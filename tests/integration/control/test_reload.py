@@ -1,5 +1,6 @@
 import asyncio
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import gateway.control.plane as plane_module
 import gateway.control.reload as reload_module
 from gateway.config import load
 from gateway.control.active_text import with_overrides
-from tests.integration.control.running import FakeWorker, RunningControl
+from tests.integration.control.running import ADMIN_KEY, FakeWorker, RunningControl
 from tests.support.polling import until
 
 FILE = 'server: {port: 8080}\nupstreams: {a: {base_url: "http://127.0.0.1:9/v1", api_keys: [one]}}'
@@ -178,6 +179,17 @@ async def test_a_demo_upstream_that_comes_late_wants_a_restart(start_control: Ca
     control.write(FILE.replace("one]}", "one]}, demo: {kind: demo}"))
     done = await control.call("POST", "/config/reload")
     assert (done["changed"], done["static_ignored"]) == (["upstreams.demo"], ["upstreams.demo.kind"])
+
+
+async def test_so_does_one_of_litellm_whose_environment_is_there(
+    start_control: Callable[..., Any],
+) -> None:
+    environment = {"TUNEGATE_ADMIN_KEY": ADMIN_KEY, "TUNEGATE_PROVIDERS_PYTHON": "/gone"}
+    control = await start_control(FILE, env=environment)
+    control.write(FILE.replace("one]}", "one]}, claude: {kind: litellm, models: [anthropic/*]}"))
+    assert (await control.call("POST", "/config/reload"))["static_ignored"] == []
+    environment["TUNEGATE_PROVIDERS_PYTHON"] = sys.executable
+    assert (await control.call("POST", "/config/reload"))["static_ignored"] == ["upstreams.claude.kind"]
 
 
 async def test_sweepers_of_temporary_folders_find_nothing_old(
