@@ -252,12 +252,20 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="of the embedded store (everysec)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every row there")
+    parser.add_argument(
+        "--profile", action="store_true", help="count instead: where a request's and a chunk's frames are"
+    )
     parser.add_argument("--strict", action="store_true", help="exit 1 if a budget is exceeded")
     return parser.parse_args(argv)
 
 
 def main() -> int:
     arguments = parse(sys.argv[1:])
+    if arguments.profile:
+        import steps  # noqa: PLC0415 - it needs the gateway itself, which the others only start
+
+        steps.show()
+        return 0
     if lacking := contenders.missing(arguments.tls):
         say("\n".join(lacking))
         return 2
