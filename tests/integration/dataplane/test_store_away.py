@@ -20,6 +20,7 @@ from tests.support.client import Client, client_of
 from tests.support.fake_upstream import FakeUpstream
 from tests.support.gateway import RunningGateway, config_text, running_gateway
 from tests.support.ledger import NOTHING_HELD, counted, entries, held, records
+from tests.support.onlooker import Onlooker
 from tests.support.polling import until
 from tests.support.valkey import ValkeyServer
 
@@ -38,7 +39,7 @@ def own() -> Iterator[ValkeyServer]:
 @pytest.fixture
 async def own_store(own: ValkeyServer) -> AsyncIterator[Store]:
     """The test's own client of it."""
-    store = Store(own.url, timeout_s=5)
+    store = Onlooker(own, timeout_s=5)
     await store.open()
     yield store
     await store.aclose()
