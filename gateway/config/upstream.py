@@ -281,6 +281,11 @@ class UpstreamSettings(Model):
         return self.disabled is None
 
     @property
+    def is_ours(self) -> bool:
+        """True where a process of this gateway stands between it and the upstream, or is it."""
+        return self.kind in {"demo", "litellm"}
+
+    @property
     def discovers(self) -> bool:
         """True where its own `GET /models` says what it serves."""
         return self.models == "discover"

@@ -142,8 +142,7 @@ class ConfigReloader:
 
 def _kinds_with_a_process(settings: Settings) -> set[str]:
     """Of the kinds that are served by a process of ours, those that are in use."""
-    kinds = ("demo", "litellm")
-    return {each.kind for each in settings.upstreams.values() if each.enabled and each.kind in kinds}
+    return {each.kind for each in settings.upstreams.values() if each.enabled and each.is_ours}
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -63,6 +63,9 @@ class Health:
         self._credentials: _Circuits[int] = _Circuits("credential", CREDENTIAL, on_change)
         self._models: _Circuits[str] = _Circuits("model", MODEL, on_change)
         self._cooling: dict[tuple[str, int, str], float] = {}
+        self.ours: frozenset[str] = frozenset()
+        """Upstreams behind a process of this gateway. That it is away for a moment costs a call next to
+        nothing to find out, and no rest: it may be back with the next call."""
         self._turns: dict[str, int] = {}
         self._in_flight: dict[str, int] = {}
 
@@ -103,7 +106,9 @@ class Health:
         elif kind is FailureClass.RATE_LIMITED and failure.cools_down:
             wait_s = min(failure.retry_after_s or COOLDOWN_S, MOST_COOLDOWN_S)
             self._cooling[upstream, credential, model] = now + wait_s
-        if kind in _OF_THE_UPSTREAM:
+        if kind is FailureClass.CONNECT and upstream in self.ours:
+            self._breakers.gave_up(upstream, credential)
+        elif kind in _OF_THE_UPSTREAM:
             self._breakers.failed(upstream, credential, now)
         elif self.has_troubles:  # it answered, so it is there
             self._breakers.succeeded(upstream, credential, now)

@@ -110,6 +110,25 @@ class TestCredentials:
 
 
 class TestHealth:
+    def test_a_process_of_ours_that_is_away_is_asked_again_at_once(self) -> None:
+        health = Health()
+        health.ours = frozenset({"a"})
+        fail(health, "connect", times=100)
+        assert order(plan([A, B], health, 10, 0)) == [("a", "m"), ("b", "m")]
+
+    def test_what_stands_behind_it_may_rest_and_its_return_ends_that(self) -> None:
+        health = Health()
+        health.ours = frozenset({"a"})
+        fail(health, "server_error", times=5)
+        assert order(plan([A, B], health, 11, 0)) == [("b", "m")]
+        rested = 10 + BREAKER.rest_s
+        for _ in range(3):  # each probe finds the process away, and the next one need not wait
+            assert order(plan([A, B], health, rested, 0)) == [("a", "m"), ("b", "m")]
+            health.began("a", 0, "m", rested)
+            health.failed("a", 0, "m", AttemptFailed(FailureClass.CONNECT, "away"), rested)
+        health.succeeded("a", 0, "m", rested)
+        assert health.report(["a"], rested)["a"]["open"] == []
+
     @pytest.mark.parametrize("failure", ["connect", "timeout", "server_error", "bad_response"])
     def test_failures_in_a_row_open_the_breaker_of_an_upstream(self, failure: str) -> None:
         health = Health()
