@@ -22,9 +22,9 @@ from gateway.accounting.desk import AccountDesk
 from gateway.attempts.runner import Attempts
 from gateway.auth.guesses import Guesses
 from gateway.auth.keyring import Keyring
+from gateway.cached_calls import CachedCalls
 from gateway.catalog import StoredAlias
 from gateway.config.loader import load
-from gateway.config.models import Settings
 from gateway.edge.app import DataPlane
 from gateway.edge.key_status import KeyStatus
 from gateway.edge.protocol import Bounds, RequestIds
@@ -44,14 +44,16 @@ from gateway.routing.health import Health, UpstreamReport
 from gateway.snapshot import Snapshots, make_snapshot
 from gateway.store.accounts import AccountStore
 from gateway.store.alias_repository import AliasRepository
+from gateway.store.cache_repository import CacheRepository
 from gateway.store.client import Store, settling_store
 from gateway.store.errors import StoreError
 from gateway.store.key_source import StoreKeySource
+from gateway.store.places import cache_place, store_url
 from gateway.store.secret_repository import SecretRepository
-from gateway.supervisor.paths import embedded_socket
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.metrics import (
+    CACHE,
     JOURNAL_PENDING,
     KEY_GUESSES,
     LIMIT_REJECTIONS,
@@ -72,13 +74,6 @@ log = structlog.get_logger(__name__)
 _STORE_RETRY_S = 0.2
 _TOKENS_S = 5.0
 """How long a start waits for tokens of Entra; a cold credential takes about a second."""
-
-
-def store_url(settings: Settings) -> str:
-    """Where the store is: as configured, or the embedded one's socket."""
-    if settings.store.embedded:
-        return f"unix://{embedded_socket(Path(settings.store.data_dir))}"
-    return settings.store.url
 
 
 class Worker:
@@ -107,10 +102,11 @@ class Worker:
         self.health = Health(HealthWatch(self.counters).changed)
         self._transports: dict[str, Transport] = {"http1": Http1Transport(loop), "httpx": HttpxTransport()}
         self._tokens = EntraTokens()
-        self._store = Store(store_url(settings), timeout_s=settings.store.timeout_ms / 1000)
+        self._store = Store(store_url(settings.store), timeout_s=settings.store.timeout_ms / 1000)
         self._store.on_state(self._store_changed)
         first = make_snapshot(settings, None, None, self._transports, self._runtime, self._tokens)
         self.snapshots = Snapshots(first)
+        self.health.ours = first.ours
         self._keyring = Keyring(
             StoreKeySource(self._store),
             lambda: self._secret,
@@ -121,7 +117,7 @@ class Worker:
         self.readiness = WorkerReadiness(lambda: self._store.state == "up")
         attempts = Attempts(self.health, self.counters, loop, time.monotonic)
         self._settling = settling_store(
-            store_url(settings),
+            store_url(settings.store),
             replicas=settings.store.wait_replicas,
             within_s=settings.store.settle_timeout_ms / 1000,
         )
@@ -153,8 +149,20 @@ class Worker:
         )
         server = settings.server
         gate = Gate(loop, server.max_in_flight, server.max_queue, server.queue_timeout_s)
-        self.service = CallService(self.snapshots, self.health, attempts, desk, gate, time.monotonic)
         self.ids = RequestIds()
+        cache = cache_place(settings.store)
+        self._cache_store = Store(cache.url, timeout_s=cache.timeout_s)
+        self._opening_cache: asyncio.Task[None] | None = None
+        self._cached = CachedCalls(
+            CacheRepository(self._cache_store, is_shared=cache.is_shared),
+            lambda: self._secret,
+            process,
+            new_id=self.ids.next,
+            count=lambda result: self.counters.inc(CACHE, (result,)),
+        )
+        self.service = CallService(
+            self.snapshots, self.health, attempts, desk, self._cached, gate, time.monotonic
+        )
         self._tracing = make_tracing(settings.telemetry, self.snapshots)
         self.application = DataPlane(
             self.service,
@@ -185,6 +193,7 @@ class Worker:
         """Connect to the store and see it once; where it is away, keep trying behind the scenes."""
         self._meter.open()
         await self._tokens.open(_TOKENS_S)
+        self._open_cache()
         try:
             if self._settling is not None:
                 with contextlib.suppress(StoreError):  # the other one tells of it; both go on trying
@@ -195,6 +204,8 @@ class Worker:
             self.counters.set(STORE_AWAY, (), 1)
             log.warning("the store is away at the start; not ready until it was seen", error=str(error))
             self._seeing_store = asyncio.create_task(self._see_store_in_time())
+        if self._opening_cache is not None:
+            await self._opening_cache
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -202,6 +213,7 @@ class Worker:
             self._seeing_store.cancel()
             await asyncio.gather(self._seeing_store, return_exceptions=True)
         await self._keyring.aclose()
+        await self._cached.aclose()
         await self._meter.aclose()
         await self._provisions.aclose(CLOSE_S)
         await self._tokens.aclose()
@@ -209,6 +221,9 @@ class Worker:
             await transport.aclose()
         if self._settling is not None:
             await self._settling.aclose()
+        if self._opening_cache is not None:
+            await asyncio.gather(self._opening_cache, return_exceptions=True)
+        await self._cache_store.aclose()
         await self._store.aclose()
         if self._tracing is not None:
             await asyncio.to_thread(self._tracing.close)
@@ -231,6 +246,8 @@ class Worker:
             settings, aliases, state.discovered, self._transports, self._runtime, self._tokens
         )
         self.snapshots.swap(fresh)
+        self.health.ours = fresh.ours
+        self._open_cache()
 
     def health_report(self) -> dict[str, Any]:
         """What this worker knows of upstreams, for the control process."""
@@ -240,6 +257,17 @@ class Worker:
         """Take in what others know of upstreams."""
         reports = {name: msgspec.convert(raw, UpstreamReport) for name, raw in upstreams.items()}
         self.health.advise(reports, time.monotonic())
+
+    def _open_cache(self) -> None:
+        """Connect to the cache's server, once an alias wants it: before, nothing may be there."""
+        if self._opening_cache is None and self.snapshots.current.keeps_answers:
+            self._opening_cache = asyncio.get_running_loop().create_task(self._connect_cache())
+
+    async def _connect_cache(self) -> None:
+        try:
+            await self._cache_store.open()
+        except StoreError as error:  # the client goes on trying
+            log.warning("the response cache is away; every call is a miss", error=str(error))
 
     async def _see_store(self) -> None:
         """Read what a worker needs of the store before it is ready. Raises `StoreError`."""

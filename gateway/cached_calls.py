@@ -20,18 +20,20 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.accounting.quote import cap_of
 from gateway.cache.canonical import NotCanonical
 from gateway.cache.entry import Entry
-from gateway.cache.flight import Drain, Flight, Follower, Head, Tail
+from gateway.cache.flight import Flight, Follower, Head, Tail
 from gateway.cache.flights import Flights
 from gateway.cache.key import Keys, Question
-from gateway.cache.lead import Answer, Lead, Reader
+from gateway.cache.lead import Lead
 from gateway.cache.lookup import Found, Lookup
 from gateway.cache.port import CacheAway, CacheStore
 from gateway.cache.publisher import Publisher
 from gateway.cache.replay import as_events, as_json
 from gateway.cache.rules import is_cacheable
 from gateway.cache.scope import Scope
+from gateway.caller import Answer, Caller
 from gateway.domain.cache import CacheAsk, CachePolicy
 from gateway.domain.call import Call, CallOptions
 from gateway.domain.errors import (
@@ -51,19 +53,6 @@ _ROUNDS = 3
 """How often a caller looks whose flight was lost; the last time it flies alone."""
 
 
-class Caller(Protocol):
-    """Whoever called and waits for the answer."""
-
-    def reply(self, body: bytes, answer: Answer) -> None:
-        """Send a whole JSON reply."""
-
-    def start_stream(self, reader: Reader, answer: Answer) -> Drain:
-        """Send the head of a stream; its events go to what is returned."""
-
-    def finish_stream(self, error: StreamBroken | None) -> None:
-        """End a stream: with `[DONE]`, or with the one error event and none."""
-
-
 class FreeHold(Protocol):
     """An admitted call that costs nothing."""
 
@@ -78,7 +67,6 @@ class Work(msgspec.Struct, frozen=True):
     """One call to be served, and what the pipeline knows of it.
 
     Args:
-        cap: on output tokens where the caller names none.
         answering: to be called before anything is sent.
     """
 
@@ -89,7 +77,6 @@ class Work(msgspec.Struct, frozen=True):
     snapshot: Snapshot
     caller: Caller
     facts: Facts
-    cap: int | None
     answering: Callable[[], None]
 
     @property
@@ -104,7 +91,7 @@ class Pipeline(Protocol):
     async def serve(self, work: Work) -> None:
         """Admit the call, make it, and answer its caller."""
 
-    async def lead(self, work: Work, call: Call, lead: Lead) -> None:
+    async def lead(self, work: Work, lead: Lead) -> None:
         """The same, for a caller that stands for many: it leaves when they have."""
 
     def hold_free(self, work: Work) -> AbstractAsyncContextManager[FreeHold]:
@@ -365,7 +352,7 @@ class CachedCalls:
         """The call itself, in a task of its own, as its first caller may leave before the others."""
         call = msgspec.structs.replace(work.call, wants_usage=work.call.stream)
         try:
-            await pipeline.lead(work, call, lead)
+            await pipeline.lead(msgspec.structs.replace(work, call=call), lead)
             entry = lead.entry(work.call, work.target, policy.max_entry_bytes, self._wall_clock())
             steps = []
             if found is not None and entry is not None:
@@ -418,11 +405,12 @@ class CachedCalls:
 
 def _question(work: Work, policy: CachePolicy) -> Question | None:
     """What is asked; None for what is not cacheable."""
-    pinned = work.options.pin is not None
-    if not is_cacheable(work.call, work.target, policy, work.options.cache, pinned=pinned, cap=work.cap):
+    call, target, options = work.call, work.target, work.options
+    cap = cap_of(target, work.principal)
+    if not is_cacheable(call, target, policy, options.cache, pinned=options.pin is not None, cap=cap):
         return None
     try:
-        return Question.of(Scope(work.principal), work.call, work.target, policy.fingerprint, work.cap)
+        return Question.of(Scope(work.principal), call, target, policy.fingerprint, cap)
     except NotCanonical:
         return None
 

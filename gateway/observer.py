@@ -120,6 +120,7 @@ def _access_line(facts: Facts, now: float) -> AccessLine:
         if is_served and len(facts.tried) < 2
         else [f"{tried.upstream}: {tried.outcome}" for tried in facts.tried] or None,
         fallback=facts.fallback,
+        cache=facts.cache,
         prompt_tokens=usage.prompt_tokens if usage else None,
         cached_tokens=(usage.cached_tokens or None) if usage else None,
         completion_tokens=usage.completion_tokens if usage else None,

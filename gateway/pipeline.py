@@ -6,58 +6,29 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from typing import Protocol, Self
+from typing import Self
 
-from gateway.accounting.desk import AccountDesk
+import msgspec
+
+from gateway.accounting.desk import AccountDesk, Holding
 from gateway.accounting.hold import Hold
 from gateway.attempts.runner import Attempts
 from gateway.attempts.served import Served
+from gateway.cache.lead import Lead
+from gateway.cached_calls import CachedCalls, Work
+from gateway.caller import Caller
 from gateway.domain.call import Call, CallOptions
 from gateway.domain.errors import Draining, GatewayError, PinNotAllowed, StreamBroken
 from gateway.domain.facts import Facts
 from gateway.domain.plan import Plan, Target
 from gateway.domain.principal import Principal
 from gateway.gate import Gate
-from gateway.relay.pump import Drain, Limits, Pump
+from gateway.relay.pump import Limits, Pump
 from gateway.relay.reply import Reply
 from gateway.routing.calendar import Calendar
 from gateway.routing.health import Health
 from gateway.routing.planner import plan
 from gateway.snapshot import Snapshot, Snapshots
-from gateway.upstream.port import UpstreamResponse
-
-
-class Reader(Protocol):
-    """Whoever wants to know how a client does."""
-
-    def pause(self) -> None:
-        """The client reads too slowly."""
-
-    def resume(self) -> None:
-        """The client has caught up."""
-
-    def client_gone(self) -> None:
-        """The client left."""
-
-
-class Caller(Protocol):
-    """Whoever called and waits for the answer."""
-
-    @property
-    def is_gone(self) -> bool:
-        """True when the client has left."""
-
-    def watch(self, reader: Reader | None) -> None:
-        """Tell `reader` when the client lags or leaves; None stops that."""
-
-    def reply(self, body: bytes, answer: UpstreamResponse) -> None:
-        """Send a whole JSON reply."""
-
-    def start_stream(self, reader: Reader, answer: UpstreamResponse) -> Drain:
-        """Send the head of a stream; its events go to what is returned."""
-
-    def finish_stream(self, error: StreamBroken | None) -> None:
-        """End a stream: with `[DONE]`, or with the one error event and none."""
 
 
 class CallService:
@@ -68,6 +39,7 @@ class CallService:
         health: what is known of upstreams.
         attempts: runs the plan.
         accounting: admits and settles.
+        cached: serves calls that the response cache has a part in.
         gate: bounds how many calls are in progress.
         clock: monotonic seconds, the clock of `Facts`.
         draw: random numbers in [0, 1).
@@ -80,6 +52,7 @@ class CallService:
         health: Health,
         attempts: Attempts,
         accounting: AccountDesk,
+        cached: CachedCalls,
         gate: Gate,
         clock: Callable[[], float],
         draw: Callable[[], float] = random.random,
@@ -89,6 +62,7 @@ class CallService:
         self._health = health
         self._attempts = attempts
         self._accounting = accounting
+        self._cached = cached
         self._gate = gate
         self._clock = clock
         self._draw = draw
@@ -108,16 +82,36 @@ class CallService:
             if not self._gate.enter():
                 await self._gate.wait()
             try:
-                async with self._accounting.hold(call, target, principal, snapshot, facts) as hold:
-                    decision = self._plan(hold.held.target, options)
-                    served = await self._attempts.run(call, hold.held, decision, options, snapshot, facts)
-                    unanswered.over()
-                    try:
-                        await self._answer(served, hold, snapshot, caller, facts)
-                    finally:
-                        self._attempts.release(served)
+                if target.cache is None and options.cache is None:
+                    await self._serve(
+                        call, target, options, principal, snapshot, caller, facts, unanswered.over
+                    )
+                else:
+                    work = Work(call, target, options, principal, snapshot, caller, facts, unanswered.over)
+                    await self._cached.serve(work, self)
             finally:
                 self._gate.leave()
+
+    async def _serve(
+        self,
+        call: Call,
+        target: Target,
+        options: CallOptions,
+        principal: Principal,
+        snapshot: Snapshot,
+        caller: Caller,
+        facts: Facts,
+        answering: Callable[[], None],
+    ) -> None:
+        """Admit the call, make it, answer its caller."""
+        async with self._accounting.hold(call, target, principal, snapshot, facts) as hold:
+            decision = self._plan(hold.held.target, options)
+            served = await self._attempts.run(call, hold.held, decision, options, snapshot, facts)
+            answering()
+            try:
+                await self._answer(served, hold, snapshot, caller, facts)
+            finally:
+                self._attempts.release(served)
 
     def _resolve(self, call: Call, principal: Principal, snapshot: Snapshot, facts: Facts) -> Target:
         facts.requested = call.model
@@ -183,8 +177,33 @@ class CallService:
         await hold.settle(ending.usage, None if is_exact else pump.relayed_text())
         caller.finish_stream(ending.error)
 
+    # -- what the response cache asks of the pipeline
+
+    async def serve(self, work: Work) -> None:
+        """Serve a call as if there were no cache."""
+        await self._serve(
+            work.call,
+            work.target,
+            work.options,
+            work.principal,
+            work.snapshot,
+            work.caller,
+            work.facts,
+            work.answering,
+        )
+
+    async def lead(self, work: Work, lead: Lead) -> None:
+        """The same for all who want this answer; they leave as one, with the last of them."""
+        with _Unanswered(lead, work.facts, self._unanswered) as unanswered:
+            await self.serve(msgspec.structs.replace(work, caller=lead, answering=unanswered.over))
+
+    def hold_free(self, work: Work) -> Holding:
+        """Admit a call that needs no model's work."""
+        return self._accounting.hold_free(work.call, work.target, work.principal, work.snapshot, work.facts)
+
     def stop_calls(self) -> None:
         """End everything with `gateway_draining`: the drain's deadline has come."""
+        self._cached.stop_calls()
         for pump in list(self._streams):
             pump.stop(StreamBroken("gateway_draining", "The gateway is shutting down."))
         for unanswered in list(self._unanswered):

@@ -29,6 +29,17 @@ class Snapshot:
     model_names: frozenset[str]
     """Model ids that someone configured or discovered: what metrics may name."""
 
+    @property
+    def ours(self) -> frozenset[str]:
+        """Upstreams behind a process of this gateway."""
+        return frozenset(name for name, upstream in self.settings.upstreams.items() if upstream.is_ours)
+
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether any call may be answered from the response cache."""
+        targets = self.catalogue.aliases.values()
+        return self.settings.cache.enabled or any(target.cache is not None for target in targets)
+
 
 def make_snapshot(
     settings: Settings,

@@ -27,6 +27,9 @@ class Spent(msgspec.Struct, frozen=True):
 NOTHING = Spent(None, "released", "none")
 """Admitted, and nothing was spent."""
 
+FREE = Spent(Usage(), "exact", "none")
+"""Served, and nothing was spent: from the cache, or along with another call."""
+
 
 async def spent_on(call: Call, model: str, usage: Usage | None, text: str | None) -> Spent:
     """What a call used.
@@ -78,6 +81,7 @@ def record_of(
         route=facts.route,
         state=spent.state,
         stream=facts.stream,
+        cache=facts.cache,
         fallback=facts.fallback,
         attempts=attempts,
         prompt_tokens=used.prompt_tokens if used else None,
@@ -87,6 +91,7 @@ def record_of(
         reasoning_tokens=used.reasoning_tokens if used else None,
         service_tier=facts.service_tier,
         cost_nanousd=total_cost(attempts),
+        saved_nanousd=facts.saved_nanousd,
         price_version=prices.version,
         usage_source=spent.source,
         error_type=facts.error_type,

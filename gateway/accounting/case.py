@@ -101,6 +101,30 @@ class Case(msgspec.Struct, frozen=True):
         )
 
 
+class FreeCase(Case, frozen=True):
+    """A call that somebody else's answer serves: it counts as a request, and can spend nothing."""
+
+    @classmethod
+    def of(cls, call: Call, target: Target, principal: Principal, snapshot: Snapshot, facts: Facts) -> Case:
+        """Look at a call. Nothing of it has to have a price or a size."""
+        return cls(call, _NO_SIZE, target, principal, snapshot, facts)
+
+    def asked_by(self, principal: Principal) -> Case:
+        """The same call, by its key as the store has it now."""
+        return msgspec.structs.replace(self, principal=principal)
+
+    def most_nanousd(self, prompt_tokens: int) -> int | None:  # noqa: ARG002  # as of any call
+        """Nothing."""
+        return 0
+
+    def admission(self, process: str) -> Admission:
+        """What is asked of the limits: a request, and a call at once."""
+        return msgspec.structs.replace(super().admission(process), tokens=0, bound_nanousd=0)
+
+
+_NO_SIZE = Size(prompt_bytes=0, media_bytes=0, media=0, answers=0, cap=None)
+
+
 @lru_cache(maxsize=4096)  # next to nothing in it changes from call to call
 def _basis(
     route: str,

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.accounting.case import Case
+from gateway.accounting.case import Case, FreeCase
 from gateway.accounting.hold import Hold
 from gateway.domain.call import Call
 from gateway.domain.errors import BadKey, BudgetSpent, GatewayError, RateLimited, StoreUnavailable
@@ -116,11 +116,24 @@ class AccountDesk:
         """
         return Holding(self._admit(Case.of(call, target, principal, snapshot, facts)), facts, self._name_of)
 
+    def hold_free(
+        self, call: Call, target: Target, principal: Principal, snapshot: Snapshot, facts: Facts
+    ) -> Holding:
+        """The same for a call that needs no model's work: it counts as a request, and holds no more."""
+        case = FreeCase.of(call, target, principal, snapshot, facts)
+        return Holding(self._admit(case), facts, self._name_of)
+
     async def settle(self, settlement: Settlement) -> None:
         """Keep a settlement, in the store or on disk; bounded in time, never raises."""
         self._local.settle(settlement.request_id, settlement.tokens_actual)
         if await self._meter.settle(settlement) not in ("unsaved", "lost"):
             self._provisions.settled(settlement.request_id)
+
+    async def withdraw(self, admission: Admission) -> None:
+        """Give back what a call holds, and keep no record of it; bounded in time, never raises."""
+        self._local.settle(admission.request_id, 0)
+        await self._meter.withdraw(admission)
+        self._provisions.settled(admission.request_id)
 
     async def _admit(self, case: Case) -> Hold:
         for _ in range(2):
@@ -146,6 +159,8 @@ class AccountDesk:
         """
         verdict = await self._accounts.admit(admission)
         if not isinstance(verdict, Refused) or verdict.reason not in ("budget", "credit"):
+            return admission, verdict
+        if not admission.bound_nanousd:  # nothing could be smaller
             return admission, verdict
         counted = await asyncio.to_thread(count_prompt, case.call.fields, case.target.candidates[0].model)
         bound = case.most_nanousd(counted)

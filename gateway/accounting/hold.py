@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from gateway.accounting.bill import NOTHING, Spent, record_of, spent_on
+from gateway.accounting.bill import FREE, NOTHING, Spent, record_of, spent_on
 from gateway.accounting.case import Case
 from gateway.accounting.quote import cap_of
 from gateway.attempts.served import Held
@@ -20,6 +20,9 @@ class Settler(Protocol):
 
     async def settle(self, settlement: Settlement) -> None:
         """Keep it, in the store or on disk; bounded in time, never raises."""
+
+    async def withdraw(self, admission: Admission) -> None:
+        """Give back what a call holds, and keep no record; bounded in time, never raises."""
 
 
 class Hold:
@@ -49,6 +52,16 @@ class Hold:
             text: what the model wrote, where that has to be counted; None for a complete answer with usage.
         """
         await self._settle(await spent_on(self._case.call, self._case.facts.model or "", usage, text))
+
+    async def settle_free(self) -> None:
+        """Settle a call that was served without a model's work."""
+        await self._settle(FREE)
+
+    async def withdraw(self) -> None:
+        """Give back what it holds, as if it had not been admitted: another admission takes its place."""
+        if not self.is_settled:
+            self.is_settled = True
+            await self._settler.withdraw(self._admission)
 
     async def settle_unserved(self) -> None:
         """Settle a call that got no answer: released, unless an upstream was at work when its client left."""

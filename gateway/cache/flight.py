@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from gateway.cache.replay import is_comment, is_usage_event, split
+from gateway.caller import Drain
 from gateway.domain.errors import StreamBroken
 from gateway.domain.usage import Usage
 
@@ -48,13 +49,6 @@ class Tail(msgspec.Struct, frozen=True, array_like=True):
     usage: Usage | None = None
     service_tier: str | None = None
     error: tuple[str, str] | None = None
-
-
-class Drain(Protocol):
-    """A client's side."""
-
-    def write(self, data: bytes) -> None:
-        """Send bytes; never blocks."""
 
 
 class Source(Protocol):

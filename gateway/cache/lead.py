@@ -9,6 +9,7 @@ from gateway.cache.entry import Entry
 from gateway.cache.flight import Flight, Head, Tail
 from gateway.cache.replay import assembled
 from gateway.cache.rules import is_whole
+from gateway.caller import Answer, Reader
 from gateway.domain.call import Call
 from gateway.domain.errors import StreamBroken
 from gateway.domain.facts import Facts
@@ -16,26 +17,6 @@ from gateway.domain.plan import Target
 from gateway.relay.chunk import load_object
 
 _ASK_EVERY_S = 0.25
-
-
-class Answer(Protocol):
-    """An upstream's answer, for the few headers of it that callers get."""
-
-    def header(self, name: bytes) -> bytes | None:
-        """The first header of this lower-case name."""
-
-
-class Reader(Protocol):
-    """Whoever wants to know how a client does."""
-
-    def pause(self) -> None:
-        """The client reads too slowly."""
-
-    def resume(self) -> None:
-        """The client has caught up."""
-
-    def client_gone(self) -> None:
-        """The client left."""
 
 
 class Elsewhere(Protocol):

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gateway.config.availability import UNAVAILABLE
 from gateway.config.fields import Model
 from gateway.config.loader import load
 from gateway.config.problem import ConfigError, render_path
@@ -85,9 +84,6 @@ three are warnings.
 def render() -> str:
     """The page's text."""
     parts = [_HEAD, _BROKEN, "```\n\nis refused with\n\n```text\n", _messages(), "```\n", _RULES]
-    parts += ["\n## Not available in this version\n\n"]
-    parts += ["These fields are checked, and refused when they are set away from their default:\n\n"]
-    parts += [f"- `{row.path}`\n" for row in UNAVAILABLE]
     parts += ["\n## Fields\n"]
     for path in _walk(()):
         for block in blocks_at(path):

@@ -7,7 +7,6 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from gateway.config.alias import AliasSettings
-from gateway.config.availability import unavailable
 from gateway.config.document import Document, Places, read
 from gateway.config.models import Settings
 from gateway.config.nodes import NotYaml
@@ -89,7 +88,7 @@ def _settled(draft: Draft, places: Places, within: tuple[str, ...] = ()) -> Sett
     found: list[tuple[Path, int | None, str]] = [*draft.document.findings]
     found += [(path, places.line(path), message) for path, message in draft.findings]
     if draft.settings is not None:
-        rules = [*unavailable(draft.settings), *broken_references(draft, draft.settings)]
+        rules = broken_references(draft, draft.settings)
         found += [(path, places.line(path), message) for path, message in rules]
     problems = [
         Problem(render_path(path[len(within) :]), line, message, places.name)

@@ -42,7 +42,7 @@ class LimitSettings(Model):
 
 
 class CacheSettings(Model):
-    """The response cache."""
+    """The response cache; docs/caching.md says which answers are kept, and who gets them."""
 
     enabled: Flag = Field(
         default=False, description="Keep and replay answers; off, as a stale answer surprises."
@@ -51,7 +51,7 @@ class CacheSettings(Model):
     max_entry_bytes: Count = Field(default=1_048_576, description="Largest answer kept, in bytes.")
     nondeterministic: Flag = Field(
         default=False,
-        description="Keep answers of calls that ask for variety too (temperature above 0, no seed).",
+        description="Keep answers of calls that ask for variety too: `temperature` above 0, or none given.",
     )
     replay_pace_ms: Grace = Field(
         default=0, description="Milliseconds between events of a replayed stream; 0 = at once."
@@ -128,4 +128,7 @@ class StoreFailureSettings(Model):
         default="local", description="The limit is divided by the live processes last seen, at least 1."
     )
     budgets: Policy = Field(default="closed", description="Money cannot be counted without the store.")
-    cache: Policy = Field(default="open", description="A call without the cache only costs more.")
+    cache: Policy = Field(
+        default="open",
+        description="Of the response cache's; a call without it only costs more. `local` is as `open`.",
+    )

@@ -9,7 +9,6 @@ import msgspec
 
 from gateway.auth.record import KeyBudget, KeyRecord
 from gateway.control.key_schema import DEFAULT
-from gateway.control.not_available import refuse_unavailable
 from gateway.domain.errors import InvalidRequest
 from gateway.limits.values import UNLIMITED
 
@@ -31,7 +30,6 @@ def changed(record: KeyRecord, fields: Mapping[str, Any], now: float) -> KeyReco
 
     Raises `InvalidRequest` for a value that cannot be.
     """
-    refuse_unavailable(fields)
     if fields.get("expires_at") is not None and fields["expires_at"] <= now:
         raise InvalidRequest("`expires_at` must be in the future, in unix seconds.", "expires_at")
     chosen: dict[str, Any] = {

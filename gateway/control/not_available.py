@@ -1,16 +1,13 @@
-"""What the contract of the admin API names and this version does not have.
+"""Routes that the contract of the admin API names and this version does not have: one table.
 
-Two tables, one of routes and one of key fields. Whoever builds a part deletes its rows.
+Whoever builds a part deletes its rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 from fastapi import APIRouter
 
-from gateway.domain.errors import InvalidRequest, NotAvailableYet
+from gateway.domain.errors import NotAvailableYet
 
 WORDS = "not available in this version"
 
@@ -24,18 +21,6 @@ ROUTES: tuple[tuple[str, str], ...] = (
     ("*", "/admin/v1/jobs{rest:path}"),
     ("*", "/admin/v1/comparisons{rest:path}"),
 )
-
-KEY_FIELDS: Mapping[str, Callable[[Any], bool]] = {
-    # field of a key: does this value ask for what is not there?
-    "cache_scope": lambda scope: scope == "team",
-}
-
-
-def refuse_unavailable(fields: Mapping[str, Any]) -> None:
-    """Raise `InvalidRequest` for the first field of a key that asks for what this version does not have."""
-    for name, asks_for_it in KEY_FIELDS.items():
-        if name in fields and asks_for_it(fields[name]):
-            raise InvalidRequest(f"`{name}` is {WORDS}.", param=name)
 
 
 def unavailable_routes() -> APIRouter:

@@ -45,6 +45,8 @@ def reply_headers(facts: Facts, content_type: bytes, now: float, answer: Answer 
     )
     if facts.fallback is not None:
         head += b"%b: %d\r\n" % (b"x-tunegate-attempts", facts.attempts)
+    if facts.cache is not None:
+        head += _of_the_cache(facts.cache, facts.age_s)
     if facts.rate_limits:
         head += lines(facts.rate_limits)
     if answer is not None:
@@ -53,6 +55,11 @@ def reply_headers(facts: Facts, content_type: bytes, now: float, answer: Answer 
             if sent is not None and _FIGURES.fullmatch(sent):
                 head += b"%b: %b\r\n" % (name, sent)
     return head + _STREAM_EXTRAS if content_type.startswith(b"text/event-stream") else head
+
+
+def _of_the_cache(word: str, age_s: int | None) -> bytes:
+    head = b"%b: %b\r\n" % (b"x-tunegate-cache", word.encode())
+    return head if age_s is None else head + b"age: %d\r\n" % age_s
 
 
 def lines(headers: Headers) -> bytes:

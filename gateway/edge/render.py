@@ -56,6 +56,7 @@ _TABLE: dict[type[errors.GatewayError], _Row] = {
     errors.InvalidRequest: _Row(400, _INVALID, None),
     errors.ModelNotFound: _Row(404, _INVALID, "model_not_found"),
     errors.ModelNotAllowed: _Row(403, _INVALID, "model_not_allowed"),
+    errors.CacheMiss: _Row(404, _INVALID, "cache_miss"),
     errors.PinNotAllowed: _Row(403, _INVALID, "upstream_not_allowed"),
     errors.Draining: _Row(503, _SERVER, "gateway_draining"),
     errors.Overloaded: _Row(503, _SERVER, "gateway_overloaded"),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Raw
 
+from gateway.domain.cache import CacheAsk, Directive
 from gateway.domain.call import CHAT, COMPLETIONS, DEFAULT_OPTIONS, EMBEDDINGS, Call, CallOptions, CallRoute
 from gateway.domain.errors import InvalidRequest
 
@@ -183,7 +184,8 @@ def options_of(headers: Mapping[bytes, bytes]) -> CallOptions:
     fallback = headers.get(b"x-tunegate-fallback")
     pin = headers.get(b"x-tunegate-upstream")
     timeout = headers.get(b"x-tunegate-timeout-s")
-    if fallback is None and pin is None and timeout is None:
+    cache, cache_ttl = headers.get(b"x-tunegate-cache"), headers.get(b"x-tunegate-cache-ttl")
+    if fallback is None and pin is None and timeout is None and cache is None and cache_ttl is None:
         return DEFAULT_OPTIONS
     if fallback not in (None, b"never"):
         raise InvalidRequest(
@@ -193,7 +195,26 @@ def options_of(headers: Mapping[bytes, bytes]) -> CallOptions:
         fallback=fallback is None,
         pin=None if pin is None else pin.decode("latin-1"),
         timeout_s=None if timeout is None else _seconds(timeout),
+        cache=None if cache is None and cache_ttl is None else _cache_ask(cache, cache_ttl),
     )
+
+
+def _cache_ask(directive: bytes | None, ttl: bytes | None) -> CacheAsk:
+    if directive is not None and directive not in _DIRECTIVES:
+        raise InvalidRequest(
+            "The header x-tunegate-cache knows the values `no-cache`, `no-store` and `only`.",
+            "x-tunegate-cache",
+        )
+    if ttl is not None and not _TTL.fullmatch(ttl):
+        raise InvalidRequest(
+            "The header x-tunegate-cache-ttl must be a whole number of seconds above 0.",
+            "x-tunegate-cache-ttl",
+        )
+    return CacheAsk(None if directive is None else _DIRECTIVES[directive], None if ttl is None else int(ttl))
+
+
+_DIRECTIVES: Mapping[bytes, Directive] = {b"no-cache": "no-cache", b"no-store": "no-store", b"only": "only"}
+_TTL = re.compile(rb"(?=.*[1-9])[0-9]{1,9}")
 
 
 def _seconds(value: bytes) -> float:

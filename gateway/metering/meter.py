@@ -127,7 +127,10 @@ class Meter:
 
         For calls that are not served. What `AccountStore.admit` never sent needs none of this.
         """
-        self._renewals.closed(admission.request_id)
+        self._in_background(self.withdraw(admission))
+
+    async def withdraw(self, admission: Admission) -> Fate:
+        """Give back what an admitted call holds; no record is kept of it. Like `settle`."""
         withdrawal = Settlement(
             request_id=admission.request_id,
             key_id=admission.key_id,
@@ -139,7 +142,7 @@ class Meter:
             tpm=admission.bounds.tpm,
             has_credit=admission.has_credit,
         )
-        self._in_background(self.settle(withdrawal))
+        return await self.settle(withdrawal)
 
     async def aclose(self, within_s: float = CLOSE_S) -> None:
         """Bring everything to store or disk, in bounded time. Call it when no request is open any more."""

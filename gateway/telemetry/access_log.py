@@ -38,6 +38,7 @@ class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True, tag_field="ev
     attempts: int = 0
     tried: list[str] | None = None
     fallback: str | None = None
+    cache: str | None = None
     error_type: str | None = None
     prompt_tokens: int | None = None
     cached_tokens: int | None = None

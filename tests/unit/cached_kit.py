@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import msgspec
 
-from gateway.cache.flight import Drain
-from gateway.cache.lead import Answer, Lead, Reader
+from gateway.cache.lead import Lead
 from gateway.cached_calls import CachedCalls, FreeHold, Work
+from gateway.caller import Answer, Drain, Reader
 from gateway.config.models import Settings
 from gateway.domain.cache import CacheAsk, CachePolicy
 from gateway.domain.call import CHAT, Call, CallOptions
@@ -108,8 +108,8 @@ class Pipeline:
         caller = cast("Any", work.caller)
         await self._call(work, work.call, caller)
 
-    async def lead(self, work: Work, call: Call, lead: Lead) -> None:
-        await self._call(work, call, lead)
+    async def lead(self, work: Work, lead: Lead) -> None:
+        await self._call(work, work.call, lead)
 
     @asynccontextmanager
     async def hold_free(self, work: Work) -> AsyncIterator[FreeHold]:  # noqa: ARG002  # the port's
@@ -261,7 +261,6 @@ class Worker:
             snapshot=cast("Snapshot", SimpleNamespace(settings=loaded, prices=PriceBook(loaded))),
             caller=client,
             facts=Facts(self._new_id(), 0.0),
-            cap=None,
             answering=lambda: None,
         )
         task = asyncio.get_running_loop().create_task(self.calls.serve(work, self._pipeline))

@@ -105,7 +105,6 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"name": "x", "nmae": 1}, "nmae", "Unknown field"),
     ({"name": "x", "limits": {"rps": 1}}, "limits.rps", "Unknown field"),
     ({"name": "x", "limits": {"rpm": -1}}, "limits.rpm", "greater than or equal to 0"),
-    ({"name": "x", "cache_scope": "team"}, "cache_scope", "not available in this version"),
     ({"name": "x", "cache_scope": "all"}, "cache_scope", "'key' or 'team'"),
     ({"name": "x", "routes": ["chat"]}, "routes", "unknown route"),
     ({"name": "x", "models": "all"}, "models", "aliases-only"),

@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from gateway.cache.flight import Flight, Head
-from gateway.cache.lead import Answer, Lead
+from gateway.cache.lead import Lead
+from gateway.caller import Answer
 from gateway.domain.call import CHAT
 from gateway.domain.errors import StreamBroken
 from gateway.domain.facts import Facts

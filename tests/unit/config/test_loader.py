@@ -84,7 +84,6 @@ class TestBlocks:
         block = {
             "model": "ft:gpt-4o:acme::x",
             "upstreams": ["b", "aa"],
-            "cache": {"ttl_s": 5},
             "port": 1,
             "rewrite": "q",
         }
@@ -93,7 +92,6 @@ class TestBlocks:
                 'port: unknown field "port"; known: model, upstreams, fallbacks, fallback_on, sunset, '
                 "defaults, rewrite, timeouts, cache, hedge, max_output_tokens"
             ),
-            "cache: the response cache: not available in this version",
             (
                 'upstreams[0]: upstream "b" does not own this model: its owns lists nothing, '
                 'and "ft:gpt-4o:acme::x" has the org segment "acme"'

@@ -150,6 +150,8 @@ class TestSurface:
             upstream="u",
             fallback="none",
             shutdown_date="2027-01-14",
+            cache="hit",
+            age_s=3,
             rate_limits=tuple(limit_headers(Admitted(at_ms=0, rpm=WINDOW, tpm=WINDOW, in_use=1))),
         )
         head = reply_headers(facts, b"text/event-stream", 1.0, Answer()).decode()
