@@ -107,7 +107,6 @@ class Worker:
         first = make_snapshot(settings, None, None, self._transports, self._runtime, self._tokens)
         self.snapshots = Snapshots(first)
         self.health.ours = first.ours
-        self.health.ours = first.ours
         self._keyring = Keyring(
             StoreKeySource(self._store),
             lambda: self._secret,
@@ -247,7 +246,6 @@ class Worker:
             settings, aliases, state.discovered, self._transports, self._runtime, self._tokens
         )
         self.snapshots.swap(fresh)
-        self.health.ours = fresh.ours
         self.health.ours = fresh.ours
         self._open_cache()
 
