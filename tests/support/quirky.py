@@ -41,8 +41,9 @@ OTHERS: Mapping[str, Mapping[str, Any]] = {
     "max_tokens": {"quirks": {"max_tokens": "max_completion_tokens"}},
     "temperature": {"quirks": {"refuses": ["temperature"]}},
     "system messages": {"quirks": {"system_messages": "none"}},
+    "tools": {},
 }
-"""Those that stand in place of one of them."""
+"""Those that stand in place of one of them, and one that no line helps against."""
 
 SHAPES = ("flat errors", "numeric codes", "usage in every chunk", "no [DONE]", "no usage")
 """What needs no line: it is put right everywhere."""
@@ -92,6 +93,7 @@ _ODD: Mapping[str, Callable[[Body], bool]] = {
     "message_names": lambda body: _any_message(body, lambda each: "name" in each),
     "reasoning_content": lambda body: _any_message(body, lambda each: "reasoning_content" in each),
     "strict_tools": _is_strict,
+    "tools": lambda body: "tools" in body,
     "parallel_tool_calls": lambda body: "parallel_tool_calls" in body,
     "store": lambda body: "store" in body,
 }

@@ -56,12 +56,21 @@ async def test_an_endpoint_without_quirks_has_none(start_control: Start) -> None
     assert (found["unknown"], found["notes"]) == ([], [])
 
 
-@pytest.mark.parametrize("plant", [*LINES, *OTHERS])
+@pytest.mark.parametrize("plant", [plant for plant in [*LINES, *OTHERS] if settings_for({plant})])
 async def test_one_quirk_is_one_line(start_control: Start, plant: str) -> None:
     found = await probed(start_control, {plant})
     assert found["settings"] == settings_for({plant})
     assert [finding["is_set"] for finding in found["findings"]] == [False]
     assert found["unknown"] == []
+
+
+async def test_what_is_refused_without_the_oddity_too_is_no_quirk(start_control: Start) -> None:
+    found = await probed(start_control, {"tools", "n"})
+    assert found["settings"] == {"quirks": {"n": False}}
+    assert {each["setting"] for each in found["unknown"]} == {
+        *("quirks.null_content", "quirks.strict_tools", "quirks.refuses"),
+    }
+    assert all(each["why"].startswith("refused without it too: 400") for each in found["unknown"])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
