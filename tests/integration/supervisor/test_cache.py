@@ -116,7 +116,7 @@ async def test_a_killed_one_is_restarted_empty(run_gateway: Run, data_dir: Path)
 async def test_one_that_cannot_start_is_no_reason_not_to_serve(run_gateway: Run, data_dir: Path) -> None:
     (data_dir / "cache.log").mkdir(parents=True)  # the server cannot write it
     gateway = await run_gateway(data_dir, cache=WANTED).ready()
-    await until(lambda: len(gateway.logged("child_not_ready", child="cache")) == 2)
+    await until(lambda: len(gateway.logged("child_not_ready", child="cache")) >= 2)
     assert [each["restart_in_s"] for each in gateway.logged("child_not_ready")][:2] == [0.1, 0.2]
     (data_dir / "cache.log").rmdir()
     await running(gateway)
