@@ -185,7 +185,7 @@ async def test_a_cache_of_its_own_may_be_off_or_away(
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """What control planes asked for. Cache settings are let in."""
+    """What control planes asked for."""
     wishes: list[int] = []
     real = ControlPlane.__init__
 
@@ -194,7 +194,6 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(ControlPlane, "__init__", init)
     monkeypatch.setattr(cache_wish, "LOOK_EVERY_S", 0.01)
-    monkeypatch.setattr("gateway.config.loader.unavailable", lambda _: [])
     return wishes
 
 

@@ -168,9 +168,8 @@ async def test_whether_there_are_replicas_to_wait_for(file: Path) -> None:
 
 
 async def test_a_cache_is_looked_at_where_one_is_wanted(
-    file: Path, valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    file: Path, valkey: ValkeyServer, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("gateway.config.loader.unavailable", lambda _: [])
     wanted = {"cache": {"enabled": True}}
     plain = config_of(valkey.url, {})
     _, found = await doctor(file, plain)

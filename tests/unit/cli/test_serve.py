@@ -67,9 +67,8 @@ def test_the_supervisor_can_read_what_it_is_asked(file: Path, tmp_path: Path) ->
     ],
 )
 def test_the_cache_gets_a_server_where_it_is_not_elsewhere(
-    file: Path, monkeypatch: pytest.MonkeyPatch, more: str, cache: CacheSpec | None
+    file: Path, more: str, cache: CacheSpec | None
 ) -> None:
-    monkeypatch.setattr("gateway.config.loader.unavailable", lambda _: [])
     file.write_text(f"upstreams: {{a: {{kind: demo}}}}\n{more}\n")
     text, settings = checked(file, {}, {})
     assert read_spec(prepare(file, text, settings, {})).cache == cache
