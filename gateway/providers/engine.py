@@ -18,6 +18,7 @@ from gateway.providers import document
 from gateway.providers.app import Answer
 from gateway.providers.call import ProviderCall
 from gateway.providers.fault import Fault
+from gateway.providers.wire import keep_straight
 
 _DISPATCH: Mapping[str, Any] = {
     "chat": litellm.acompletion,
@@ -38,6 +39,7 @@ class LitellmEngine:
         litellm.callbacks = []
         # Its aiohttp transport pools by its own rules and leaves sessions open; httpx closes with the stream.
         litellm.disable_aiohttp_transport = True
+        keep_straight()
 
     async def answer(self, call: ProviderCall) -> Answer:
         """Ask the provider; see `gateway.providers.app.Engine`."""

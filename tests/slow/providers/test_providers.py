@@ -26,6 +26,7 @@ from tests.support.conformance.anthropic_double import anthropic_double
 from tests.support.conformance.gemini_double import VECTOR, gemini_double
 from tests.support.conformance.official_double import Relay, in_thread
 from tests.support.fake_upstream import FakeUpstream
+from tests.support.http_double import Exchange, HttpDouble
 
 ROOT = Path(__file__).parents[3]
 PYTHON = providers_python(os.environ)
@@ -390,6 +391,34 @@ def test_completions_go_through_too() -> None:
         events = [json.loads(line[6:]) for line in stream.splitlines() if line.startswith("data: {")]
         assert "".join(each["choices"][0]["text"] for each in events if each["choices"]) == words.TEXT
         assert stream.endswith("data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("how", ["moved", "dropped", "refused"])
+def test_a_call_goes_out_once_and_to_where_it_was_meant(how: str) -> None:
+    with ExitStack() as stack:
+        elsewhere = stack.enter_context(anthropic_double())
+
+        def play(exchange: Exchange) -> None:
+            if how == "moved":
+                exchange.start(307, {"location": f"{elsewhere.url}/v1/messages"}, length=0)
+            else:
+                exchange.drop()
+
+        double = stack.enter_context(HttpDouble(play))
+        relay = stack.enter_context(in_thread(Relay()))
+        url = "http://127.0.0.1:1" if how == "refused" else double.url
+        chain = {"model": "anthropic/claude-answer", "upstreams": ["claude"], "fallbacks": ["relay-answer"]}
+        own = {"base_url": relay.url, "api_keys": [words.KEY], "models": ["relay-answer"]}
+        config = {"upstreams": {"claude": claude(url), "relay": own}, "aliases": {"chain": chain}}
+        gateway = stack.enter_context(running_gateway(config))
+        client = stack.enter_context(client_of(gateway))
+        for stream in (False, True):
+            served = client.post("chat/completions", json=body("chain", stream=stream))
+            assert (served.status_code, served.headers["x-tunegate-upstream"]) == (200, "relay")
+            assert served.headers["x-tunegate-fallback"] == "server_error"
+        assert elsewhere.seen == []
+        assert len(double.seen) == (0 if how == "refused" else 2)
+        assert gateway.stop() == 0
 
 
 def test_embeddings_go_through_too_by_the_official_sdk() -> None:
