@@ -97,7 +97,8 @@ class ServerSettings(Model):
     worker_unresponsive_s: Annotated[Number, Field(ge=3)] | None = Field(
         default=30,
         description="Seconds without a turn of its event loop after which a worker, or the control process, "
-        "is ended and started anew; one that is only busy turns it now and then. null = never, for debuggers.",
+        "is ended and started anew; one that is only busy turns it now and then. null = never, for "
+        "debuggers.",
     )
     worker_memory_limit_bytes: Annotated[Whole, Field(ge=134_217_728)] | None = Field(
         default=None,

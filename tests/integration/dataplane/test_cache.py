@@ -232,11 +232,11 @@ class TestIsolation:
         assert before == [word(await client.chat(**ZERO)) for _ in range(2)] == ["miss", "hit"]
 
     async def test_a_corrupt_entry_is_dropped_counted_and_made_anew(
-        self, client: Client, store: Store, gateway: RunningGateway
+        self, client: Client, valkey: ValkeyServer, gateway: RunningGateway
     ) -> None:
         first = await client.chat(**ZERO)
-        (entry,) = await store.call("KEYS", "cache:*:entry")
-        await store.call("SETRANGE", entry, 40, b"\x00\x00")
+        (entry,) = valkey.run("KEYS", "cache:*:entry")
+        valkey.run("SETRANGE", entry, 40, b"\x00\x00")
         second = await client.chat(**ZERO)
         third = await client.chat(**ZERO)
 
