@@ -64,6 +64,10 @@ class Exchange:
         """End a chunked body in good order."""
         self._handler.wfile.write(b"0\r\n\r\n")
 
+    def hang_up(self) -> None:
+        """Answer nothing and close in good order."""
+        self._handler.close_connection = True
+
     def drop(self) -> None:
         """Reset the connection."""
         sock = self._handler.connection

@@ -402,7 +402,7 @@ def test_a_call_goes_out_once_and_to_where_it_was_meant(how: str) -> None:
             if how == "moved":
                 exchange.start(307, {"location": f"{elsewhere.url}/v1/messages"}, length=0)
             else:
-                exchange.drop()
+                exchange.hang_up()
 
         double = stack.enter_context(HttpDouble(play))
         relay = stack.enter_context(in_thread(Relay()))
