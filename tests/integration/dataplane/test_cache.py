@@ -26,7 +26,7 @@ from tests.support.ledger import NOTHING_HELD, held, records
 from tests.support.ledger import counted as of_metric
 from tests.support.valkey import ValkeyServer
 
-ZERO = {"temperature": 0}
+ZERO: Any = {"temperature": 0}
 CACHED = {"cache": {"enabled": True}}
 FT_INPUT, FT_OUTPUT = 800, 3200  # nano-dollars a token
 COST = 7 * FT_INPUT + 2 * FT_OUTPUT
@@ -121,8 +121,8 @@ class TestHit:
         assert [word(reply) for reply in replies] == ["miss", "hit", "miss"]
 
     async def test_is_counted(self, client: Client, gateway: RunningGateway) -> None:
-        for fields in (ZERO, ZERO, {}):
-            await client.chat(**fields)
+        for temperature in (0, 0, 1):
+            await client.chat(temperature=temperature)
         (line,) = [line for line in await gateway.access_lines(3) if line["cache"] == "hit"]
 
         assert counted(gateway) == {"miss": 1, "hit": 1, "bypass": 1}
@@ -292,7 +292,7 @@ class TestFlights:
 
         async def asks(client: Client) -> bytes:
             async with client.stream(**ZERO) as response:
-                parts = []
+                parts: list[bytes] = []
                 async for part in response.aiter_raw():
                     if not parts:
                         first_at.append((response.headers["x-tunegate-cache"], time.monotonic()))
