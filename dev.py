@@ -8,7 +8,7 @@ usage: python3 dev.py COMMAND [ARGS]
   check      format, lint, types, import contracts, generated docs
   e2e        the slow tests against real programs; --list shows what is absent here; ARGS go to pytest
   chaos      run tests/chaos/NAME.py, or all of them; ARGS go to the script
-  bench      run the benchmark; ARGS go to bench/run.py
+  bench      run the benchmark; --peers adds LiteLLM and Portkey; ARGS go to bench/run.py
   docs       write the generated docs and the configuration schema
   lock       resolve the dependencies anew with uv; --check-platforms looks for wheels elsewhere
   providers  make the environment of the provider process, which `kind: litellm` needs
@@ -110,6 +110,7 @@ class Environment:
 MAIN = Environment(ROOT / ".venv", ROOT / "requirements-dev.lock", editable=True)
 E2E = Environment(ROOT / ".venv-e2e", ROOT / "requirements-e2e.lock")
 PROVIDERS = Environment(ROOT / ".venv-providers", ROOT / "requirements-providers.lock")
+PEERS = Environment(ROOT / ".venv-peers", ROOT / "requirements-peers.lock")
 
 
 def ensure(environment: Environment) -> None:
@@ -299,7 +300,9 @@ def chaos(args: Args) -> None:
 
 
 def bench(args: Args) -> None:
-    """Run the benchmark."""
+    """Run the benchmark; with `--peers` beside others, whose environment it makes."""
+    if "--peers" in args:
+        ensure(PEERS)
     become(MAIN, "python", "bench/run.py", *args, folder=ROOT)
 
 
@@ -335,6 +338,7 @@ LOCKS: dict[str, Args] = {
     "requirements-dev.lock": ("pyproject.toml", "--group", "dev", "--constraints", "requirements.lock"),
     "requirements-e2e.lock": ("pyproject.toml", "--group", "e2e", "--constraints", "requirements.lock"),
     "requirements-providers.lock": ("--group", "providers"),
+    "requirements-peers.lock": ("--group", "peers"),
     "requirements-image.lock": ("--group", "image", "--constraints", "requirements-dev.lock"),
 }
 PLATFORMS = {
