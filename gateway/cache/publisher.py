@@ -22,6 +22,8 @@ _GAP_S = 0.005
 """Between two writes: what comes meanwhile goes together."""
 
 _FRAME_BYTES = 256 * 1024
+_MOST_BYTES = 4 << 20
+"""Of one part: a longer one, as only a JSON body can be, is shared within its process alone."""
 
 
 class Publisher:
@@ -101,6 +103,9 @@ class Publisher:
     async def _publish(self, frame: Frame | None) -> None:
         """Publish a frame, or renew the lease alone."""
         if self._is_over:
+            return
+        if frame is not None and any(len(part) > _MOST_BYTES for part in frame.parts):
+            await self._release()
             return
         is_last = frame is not None and (frame.tail is not None or frame.rejection is not None)
         frames = []

@@ -151,6 +151,15 @@ class TestIsolation:
         assert store.in_the_air == 0
         assert (await worker.asks().done()).word == "hit"
 
+    async def test_a_purge_leaves_no_flight_behind(self, store: MemoryCacheStore) -> None:
+        worker = Worker(store, Upstream(ANSWER))
+        await worker.asks().done()  # so that it knows the generations
+        store.entries.clear()
+        store.generation = store.generation._replace(scope=7)
+        await worker.asks().done()
+
+        assert store.in_the_air == 0
+
     async def test_another_secret(self, store: MemoryCacheStore) -> None:
         await Worker(store, Upstream(ANSWER)).asks().done()
 

@@ -9,10 +9,6 @@ from tests.unit.docs.pages import ROOT, Page
 PAGE = Page(ROOT / "docs" / "caching.md")
 
 
-def rows(heading: str) -> list[dict[str, str]]:
-    return [{name: cell.strip("`") for name, cell in row.items()} for row in PAGE.table(heading)]
-
-
 def fields_and_reasons() -> list[dict[str, str]]:
     """The two tables of fields: of those that do not count, and of those that keep a call away."""
     found = []
