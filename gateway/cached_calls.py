@@ -14,9 +14,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -48,6 +48,8 @@ from gateway.domain.plan import Target
 from gateway.domain.principal import Principal
 from gateway.pricing.cost import cost
 from gateway.snapshot import Snapshot
+
+_T = TypeVar("_T")
 
 _ROUNDS = 3
 """How often a caller looks whose flight was lost; the last time it flies alone."""
@@ -262,7 +264,7 @@ class CachedCalls:
             return False
         with self._following(flight, work) as follower:
             async with pipeline.hold_free(work) as hold:
-                await follower.opened()
+                await self._waited(work, follower.opened())
                 if flight.head is not None and await self._share(work, hold, follower, flight.head):
                     return True
                 if isinstance(flight.failure, UpstreamRejected):
@@ -278,7 +280,7 @@ class CachedCalls:
         is_live = work.call.stream and head.kind == "stream"
         if not is_live:
             follower.connect(None)
-            if await follower.ended() is not None or not flight.is_whole:
+            if await self._waited(work, follower.ended()) is not None or not flight.is_whole:
                 return False
         self._note(work, "shared")
         facts.fallback, facts.shutdown_date = head.fallback, head.shutdown_date
@@ -386,6 +388,14 @@ class CachedCalls:
         finally:
             self._followers.discard(follower)
             follower.leave()
+
+    async def _waited(self, work: Work, news: Awaitable[_T]) -> _T:
+        """Wait for somebody else's upstream; that is no time of ours."""
+        began = self._clock()
+        try:
+            return await news
+        finally:
+            work.facts.upstream_s += self._clock() - began
 
     def _current_keys(self) -> Keys | None:
         secret = self._secret()

@@ -67,11 +67,11 @@ class Publisher:
     async def run(self) -> None:
         """Publish what comes, until `end` or `give_up`."""
         while not self._is_over:
+            if self.position == self._flight.count:
+                await self._wait()
             async with self._turn:
                 await self._publish(self._next())
             await asyncio.sleep(_GAP_S)
-            if self.position == self._flight.count:
-                await self._wait()
 
     async def end(self, tail: Tail) -> None:
         """Publish what is left and how it ended."""

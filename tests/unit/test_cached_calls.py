@@ -279,6 +279,7 @@ class TestShared:
         assert all(request.client.error is None and request.client.is_finished for request in requests)
         assert upstream.free == 59
         assert all(request.facts.saved_nanousd > 0 for request in requests if request.word == "shared")
+        assert all(request.facts.upstream_s > 0 for request in requests if request.word == "shared")
 
     async def test_json_and_streams_share_one_call(self, store: MemoryCacheStore) -> None:
         for steps, leads_with_stream in (((ANSWER,), False), (HELLO, True)):
