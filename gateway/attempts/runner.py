@@ -145,7 +145,8 @@ class Attempts:
             candidate, now = step.attempt.candidate, self._clock()
             if failure.failure is not FailureClass.REJECTED:
                 self._health.failed(candidate.upstream, step.credential, candidate.model, failure, now)
-            job.course.failed(step, failure, now)
+            # Kept to be told, not raised: its frames hold the job, which holds the course, which holds it.
+            job.course.failed(step, failure.with_traceback(None), now)
             return None
 
     async def _hedged(self, step: Step, job: Job, slow_s: float) -> Served | None:

@@ -67,6 +67,7 @@ class Exchange(RequestResponseCycle):
                 self.transport.close()
         finally:
             self.on_response = _nothing
+            self.scope.pop("extensions", None)  # in which this object is: a cycle, for the collector to find
 
     # -- the request
 

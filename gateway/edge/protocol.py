@@ -124,6 +124,9 @@ class GatewayProtocol(HttpToolsProtocol):
                 cycle.body_event()
                 if cycle.reader is not None:
                     cycle.reader.client_gone()
+        self.pipeline.clear()
+        self._running = None  # whose `protocol` this is; without a cycle they go with their last reference
+        self.cycle = None  # type: ignore[assignment]  # as it begins
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client."""
