@@ -86,7 +86,7 @@ async def started(runtime: Path, **env: str) -> AsyncIterator[Process]:
     os.close(lifeline_end)
     try:
         with os.fdopen(ready, "rb") as pipe:
-            told = (await asyncio.to_thread(pipe.read)).decode().splitlines()
+            told = await asyncio.to_thread(_until_ready, pipe)
         yield Process(process, listener.getsockname()[1], told, tie)
     finally:
         if process.returncode is None:
@@ -94,6 +94,14 @@ async def started(runtime: Path, **env: str) -> AsyncIterator[Process]:
         await process.communicate()
         listener.close()
         tie.close()
+
+
+def _until_ready(pipe: BinaryIO) -> list[str]:
+    """What a child tells until it serves; what follows are the beats of its heart."""
+    told: list[str] = []
+    while told[-1:] != ["ready"] and (line := pipe.readline()):
+        told.append(line.decode().rstrip())
+    return told
 
 
 async def test_a_life(runtime: Path) -> None:
