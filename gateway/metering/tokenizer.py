@@ -10,6 +10,7 @@ adds for tools, images and audio is not published, and is taken rather too high 
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, lru_cache
 from typing import Any, Literal
@@ -36,6 +37,7 @@ _IMAGE = 3_000  # of the model families that cut images into tiles or patches; h
 _IMAGE_OF_4O_MINI = 48_169  # gpt-4o-mini counts images 33 times higher
 _AUDIO_LETTERS = 100  # of base64 to a token: 10 tokens a second at the lowest bit rate in use
 
+_loading = threading.Lock()
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
@@ -77,8 +79,13 @@ def encoding_of(model: str) -> Encoding:
     return "cl100k_base" if _OLDER.match(parse_model_id(model).base or model) else "o200k_base"
 
 
-@cache
 def _tokenizer(encoding: Encoding) -> Callable[[str], list[int]]:
+    with _loading:  # threads that count at the same moment would each load their own
+        return _loaded(encoding)
+
+
+@cache
+def _loaded(encoding: Encoding) -> Callable[[str], list[int]]:
     from splintr import Tokenizer  # noqa: PLC0415 - 45 MB that only those who count should hold
 
     ids: Callable[[str], list[int]] = Tokenizer.from_pretrained(encoding).encode_ordinary

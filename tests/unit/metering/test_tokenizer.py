@@ -6,7 +6,9 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
@@ -248,3 +250,18 @@ def test_a_process_that_never_counts_does_not_load_it() -> None:
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     )
     assert done.stdout.split() == ["False", "True"]
+
+
+def test_threads_that_count_at_the_same_moment_load_it_once() -> None:
+    tokenizer._loaded.cache_clear()
+    start = threading.Barrier(8)
+
+    def load() -> int:
+        start.wait()
+        return id(tokenizer._tokenizer("o200k_base"))
+
+    with ThreadPoolExecutor(8) as threads:
+        found = {each.result() for each in [threads.submit(load) for _ in range(8)]}
+
+    assert len(found) == 1
+    assert tokenizer._loaded.cache_info().misses == 1
