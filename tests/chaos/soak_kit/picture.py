@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from xml.sax.saxutils import escape
 
 from tests.chaos.soak_kit.watch import Sample
+from tests.support.drawing import Drawing
 
 _WIDTH, _HEIGHT = 860, 380
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 150, 40, 50
@@ -26,37 +26,27 @@ def picture(samples: Sequence[Sample], names: Sequence[str], since_s: float, tit
     def y(mib: float) -> float:
         return _TOP + (1 - mib / most) * high
 
-    size = f'width="{_WIDTH}" height="{_HEIGHT}"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">'
-    judged = f'x="{x(since_s):.1f}" y="{_TOP}" width="{x(end_s) - x(since_s):.1f}" height="{high}"'
-    parts = [
-        head,
-        f'<rect {size} fill="white"/>',
-        f'<text x="{_LEFT}" y="22" font-size="14">{escape(title)}</text>',
-        f'<rect {judged} fill="#eef3f7"/>',
-    ]
+    drawing = Drawing(_WIDTH, _HEIGHT, title, left=_LEFT)
+    drawing.add("rect", x=x(since_s), y=_TOP, width=x(end_s) - x(since_s), height=high, fill="#eef3f7")
     step = _step(most)
     for n in range(int(most / step) + 1):
         at = y(n * step)
-        parts.append(f'<line x1="{_LEFT}" x2="{_LEFT + wide}" y1="{at:.1f}" y2="{at:.1f}" stroke="#ddd"/>')
-        parts.append(f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{n * step}</text>')
+        drawing.add("line", x1=_LEFT, x2=_LEFT + wide, y1=at, y2=at, stroke="#ddd")
+        drawing.text(_LEFT - 6, at + 4, str(n * step), text_anchor="end")
     minutes = end_s / 60
     step = _step(minutes)
     for n in range(int(minutes / step) + 1):
-        at, low = x(n * step * 60), _TOP + high
-        parts.append(f'<text x="{at:.1f}" y="{low + 18}" text-anchor="middle">{n * step}</text>')
-    parts.append(f'<text x="{_LEFT + wide / 2}" y="{_HEIGHT - 10}" text-anchor="middle">minutes</text>')
-    parts.append(f'<text x="14" y="{_TOP - 8}">MiB</text>')
+        drawing.text(x(n * step * 60), _TOP + high + 18, str(n * step), text_anchor="middle")
+    drawing.text(_LEFT + wide / 2, _HEIGHT - 10, "minutes", text_anchor="middle")
+    drawing.text(14, _TOP - 8, "MiB")
     for index, name in enumerate(names):
         colour = _COLOURS[index % len(_COLOURS)]
         points = " ".join(f"{x(each.at_s):.1f},{y(each.mib[name]):.1f}" for each in samples)
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+        drawing.add("polyline", points=points, fill="none", stroke=colour, stroke_width=1.5)
         label = _TOP + 14 + 20 * index
-        parts.append(
-            f'<rect x="{_WIDTH - _RIGHT + 14}" y="{label - 9}" width="12" height="10" fill="{colour}"/>'
-        )
-        parts.append(f'<text x="{_WIDTH - _RIGHT + 32}" y="{label}">{escape(name)}</text>')
-    return "\n".join([*parts, "</svg>"]) + "\n"
+        drawing.add("rect", x=_WIDTH - _RIGHT + 14, y=label - 9, width=12, height=10, fill=colour)
+        drawing.text(_WIDTH - _RIGHT + 32, label, name)
+    return drawing.svg()
 
 
 def _step(most: float) -> int:
