@@ -47,17 +47,19 @@ class RequestObserver:
         self, counters: Counters, access_log: AccessLog, snapshots: Snapshots, spans: Spans | None = None
     ) -> None:
         self._counters = counters
+        self._in_flight = 0
+        counters.follow(IN_FLIGHT, lambda: self._in_flight)
         self._access_log = access_log
         self._snapshots = snapshots
         self._spans = spans
 
     def begun(self) -> None:
         """A request begins."""
-        self._counters.add(IN_FLIGHT, (), 1)
+        self._in_flight += 1
 
     def ended(self, facts: Facts, now: float) -> None:
         """A request is over."""
-        self._counters.add(IN_FLIGHT, (), -1)
+        self._in_flight -= 1
         if facts.route != "health":
             self._count(facts, now)
         self._access_log.write(_access_line(facts, now))

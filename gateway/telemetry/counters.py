@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import secrets
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from gateway.telemetry.metrics import ALL, Metric
@@ -39,6 +39,7 @@ class Counters:
         self._all: dict[Metric, _Numbers] = {each: {} for each in self._metrics["counter"]}
         self._all_cells: dict[Metric, _Cells] = {each: {} for each in self._metrics["histogram"]}
         self._is_gauge_new = False
+        self._followed: list[tuple[Metric, Callable[[], float]]] = []
 
     def inc(self, metric: Metric, labels: Labels = (), n: float = 1) -> None:
         """Let a counter grow by `n`."""
@@ -64,14 +65,13 @@ class Counters:
         self._gauges[metric] = dict(values)
         self._is_gauge_new = True
 
-    def add(self, metric: Metric, labels: Labels, n: float) -> None:
-        """Move a gauge by `n`, which may be negative."""
-        numbers = self._gauges[metric]
-        numbers[labels] = numbers.get(labels, 0) + n
-        self._is_gauge_new = True
+    def follow(self, metric: Metric, read: Callable[[], float]) -> None:
+        """Let a gauge without labels stand at what `read` returns whenever there is a report."""
+        self._followed.append((metric, read))
 
     def take_delta(self) -> dict[str, Any]:
         """The report of what was counted since the last report; empty where nothing was."""
+        self._read_followed()
         has_news = self._is_gauge_new or any(self._new.values()) or any(self._new_cells.values())
         report = self._report(self._new, self._new_cells, full=False) if has_news else {}
         self._settle()
@@ -79,8 +79,15 @@ class Counters:
 
     def totals(self) -> dict[str, Any]:
         """The report of everything since the start; the next delta begins here."""
+        self._read_followed()
         self._settle()
         return self._report(self._all, self._all_cells, full=True)
+
+    def _read_followed(self) -> None:
+        for metric, read in self._followed:
+            value = read()
+            if self._gauges[metric].get(()) != value:
+                self.set(metric, (), value)
 
     def _settle(self) -> None:
         """Move what is new to the totals."""

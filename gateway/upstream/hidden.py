@@ -53,8 +53,9 @@ class Hidden:
         return {name: self.hide(value) if isinstance(value, str) else value for name, value in error.items()}
 
     def _is_free(self, text: str) -> bool:
-        steps = self._steps
-        return not any(text[at : at + _STEP] in steps for at in range(0, len(text) - _STEP + 1, _STEP))
+        return self._steps.isdisjoint(
+            [text[at : at + _STEP] for at in range(0, len(text) - _STEP + 1, _STEP)]
+        )
 
 
 def _pieces(secrets: Iterable[str], length: int) -> frozenset[str]:

@@ -200,7 +200,8 @@ class Connection(asyncio.BufferedProtocol):
         if parser.reusable and not self._unsent_bytes() and not self._is_closed:
             self._is_fresh = False
             self.used_at = response.last_byte_at
-            self.set_reading(True)
+            if not self._reading:
+                self.set_reading(True)
             self._home.release(self)
         else:
             self.abort()

@@ -121,7 +121,8 @@ class Http1Response:
         self._claim()
         self._limit = limit
         self._until = until
-        self._check_limit()
+        if self._held_bytes > limit:
+            self._check_limit()
         if not self._complete and self.failure is None:
             self._body_waiter = self._loop.create_future()
             self._waiting_since = self._loop.time()

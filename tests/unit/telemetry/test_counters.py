@@ -75,15 +75,24 @@ def test_a_bound_belongs_to_its_bucket(counters, value, bucket):
 
 
 def test_gauges_are_reported_whole_as_they_stand(counters):
-    counters.add(IN_FLIGHT, (), 1)
-    counters.add(IN_FLIGHT, (), 1)
+    counters.set(IN_FLIGHT, (), 2)
     assert counters.take_delta()["gauges"] == {IN_FLIGHT.name: [[[], 2]]}
     counters.inc(ATTEMPTS, ("openai", "committed"))
     assert counters.take_delta()["gauges"] == {IN_FLIGHT.name: [[[], 2]]}
-    counters.add(IN_FLIGHT, (), -2)
+    counters.set(IN_FLIGHT, (), 0)
     assert counters.take_delta()["gauges"] == {IN_FLIGHT.name: [[[], 0]]}
     counters.set(IN_FLIGHT, (), 7)
     assert counters.totals()["gauges"] == {IN_FLIGHT.name: [[[], 7]]}
+
+
+def test_a_gauge_may_be_read_at_the_time_of_a_report(counters):
+    calls = [1, 2]
+    counters.follow(IN_FLIGHT, lambda: len(calls))
+    assert counters.take_delta()["gauges"] == {IN_FLIGHT.name: [[[], 2]]}
+    assert counters.take_delta() == {}
+    calls.clear()
+    assert counters.take_delta()["gauges"] == {IN_FLIGHT.name: [[[], 0]]}
+    assert counters.totals()["gauges"] == {IN_FLIGHT.name: [[[], 0]]}
 
 
 def test_reports_are_json():
