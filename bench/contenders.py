@@ -14,11 +14,11 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from processes import LOAD_CORE, PROXY_CORE, start, stop
 
@@ -26,8 +26,6 @@ HERE = Path(__file__).parent
 BUILD = HERE.parent / "build" / "bench"
 TUNEGATE = HERE.parent / ".venv" / "bin" / "tunegate"
 DEADLINE_S = 60
-
-KEY = {"name": "bench", "limits": None}
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,28 @@ class Target:
     session: int
     port: int
     key: str = "none"
+    header: str = ""
+    """A further header that it wants of each request."""
     knows_aliases: bool = False
     ready_s: float | None = None
+    admin: "Admin | None" = None
+    data_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class Admin:
+    """A gateway's control plane."""
+
+    url: str
+    key: str
+
+    def ask(self, path: str, body: object = None) -> Any:
+        """Return what it answers: to a GET, or to a POST where there is a body."""
+        headers = {"content-type": "application/json", "authorization": f"Bearer {self.key}"}
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}{path}", data, headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
 
 
 @dataclass(frozen=True)
@@ -125,7 +143,7 @@ def nginx(to: Upstream) -> Iterator[Target]:
 def _nginx(log: IO[bytes], core: int, forward: str, *, listen: str = "") -> Iterator[Target]:
     """Run nginx before `forward`; `listen` holds the certificate's directives where it ends TLS itself."""
     scheme, _, address = forward.partition("://")
-    port = _free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="bench-nginx-") as folder:
         kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         config = f"""
@@ -152,7 +170,7 @@ def _nginx(log: IO[bytes], core: int, forward: str, *, listen: str = "") -> Iter
         program = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
         process = start([str(program), "-e", "stderr", "-c", str(path)], core, log)
         try:
-            _wait_for_port(port, process)
+            wait_for_port(port, process)
             yield Target("nginx", process.pid, port)
         finally:
             stop(process)
@@ -160,13 +178,21 @@ def _nginx(log: IO[bytes], core: int, forward: str, *, listen: str = "") -> Iter
 
 @contextmanager
 def tunegate(
-    to: Upstream, aliases: dict[str, str], *, workers: int = 1, durability: str = "everysec"
+    to: Upstream,
+    aliases: dict[str, str],
+    *,
+    name: str = "tunegate",
+    workers: int = 1,
+    durability: str = "everysec",
+    limits: dict[str, int] | None = None,
+    blocks: Mapping[str, dict[str, Any]] | None = None,
 ) -> Iterator[Target]:
     """Run Tunegate with all that a call passes on: virtual key, catalogue, relay, metrics, access log.
 
     The upstream serves any id; each of `aliases` (name to model id) has a fallback, which no call needs.
+    `limits` are its key's; `blocks` are further fields of the configuration's blocks.
     """
-    config = {
+    config: dict[str, dict[str, Any]] = {
         "server": {"workers": workers, "drain_grace_s": 0},
         "store": {"url": "embedded", "data_dir": "data", "durability": durability},
         "upstreams": {
@@ -174,6 +200,8 @@ def tunegate(
         },
         "aliases": {name: {"model": model, "fallbacks": ["mock-spare"]} for name, model in aliases.items()},
     }
+    for block, fields in (blocks or {}).items():
+        config[block] |= fields
     admin_key = secrets.token_hex(16)
     environment = {"TUNEGATE_ADMIN_KEY": admin_key}
     if to.tls_port:
@@ -187,30 +215,31 @@ def tunegate(
         try:
             ready = _wait_for_line(said, process, b"ready data=").decode()
             ready_s = time.monotonic() - began
-            data, admin = (word.partition("=")[2] for word in ready.split()[1:3])
-            name = "tunegate" if workers == 1 else f"tunegate-{workers}w"
+            data, admin_url = (word.partition("=")[2] for word in ready.split()[1:3])
+            admin = Admin(admin_url, admin_key)
             port = int(data.rsplit(":", 1)[1])
+            key = admin.ask("/admin/v1/keys", {"name": "bench", "limits": limits})["key"]
             yield Target(
-                name, process.pid, port, _make_key(admin, admin_key), knows_aliases=True, ready_s=ready_s
+                name,
+                process.pid,
+                port,
+                key,
+                knows_aliases=True,
+                ready_s=ready_s,
+                admin=admin,
+                data_dir=path.parent / "data",
             )
         finally:
             stop(process)
 
 
-def _make_key(admin_url: str, admin_key: str) -> str:
-    headers = {"content-type": "application/json", "authorization": f"Bearer {admin_key}"}
-    request = urllib.request.Request(f"{admin_url}/admin/v1/keys", json.dumps(KEY).encode(), headers)
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return json.load(answer)["key"]
-
-
-def _free_port() -> int:
+def free_port() -> int:
     """Return a port for nginx, which cannot be given 0. It is free now; nobody else here races for it."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]
 
 
-def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + DEADLINE_S
     while True:
         try:

@@ -1,13 +1,15 @@
 /* load: a closed-loop load generator for chat completions. Prints one JSON object.
  *
- *   load -p PORT [-A KEY] [-m MODEL] [-c CONNECTIONS] [-r REQUESTS] [-w RAMP_MS] [-T SECONDS] [-N]
+ *   load -p PORT [-A KEY] [-m MODEL] [-K FILE] [-H HEADER] [-c CONNECTIONS] [-r REQUESTS] [-w RAMP_MS] [-T SECONDS] [-N]
  *
  * Opens CONNECTIONS (over RAMP_MS) and sends REQUESTS on each, the next one when the last is answered; after
  * SECONDS nothing new is sent. -N asks for JSON, else for streams, whose every chunk is checked for: a stream is
  * good if its status is 200, the count of chunks is the one that the model's name asks for (`-n100`, else 20) and
- * `[DONE]` came. MODEL may be an alias; the count is then read from the alias's name.
+ * `[DONE]` came. MODEL may be an alias; the count is then read from the alias's name. With -K each request takes
+ * the next line of FILE, "KEY MODEL", in place of -A and -m, from the first one on again after the last. HEADER is a further line of
+ * each request's head.
  *
- * Times in milliseconds, as medians and 99th percentiles: `total` (request sent to answer's end), `ttft` (to the
+ * Times in milliseconds, as medians, 99th percentiles and the longest: `total` (request sent to answer's end), `ttft` (to the
  * first chunk) and `transit` (a chunk's way from the mock, which writes the time into it, to here).
  */
 #define _GNU_SOURCE
@@ -55,10 +57,15 @@ struct samples {
 static int port = 9100, wants_json;
 static long connections = 1, requests = 1, ramp_ms, expected_chunks = 20;
 static double seconds = 60;
-static const char *key = "none", *model = "mock-n20";
+static const char *key = "none", *header = "", *model = "mock-n20", *pairs_file;
 
-static char request[8192];
-static size_t request_len;
+struct text {
+    char *bytes;
+    size_t len;
+};
+static struct text *texts; /* the requests that are sent in turn */
+static size_t text_count, next_text;
+
 static struct samples total, ttft, transit;
 static long good, bad, chunks_seen, alive;
 static int64_t stop_ns;
@@ -89,12 +96,12 @@ static int by_size(const void *a, const void *b) {
 
 static void print_quantiles(const char *name, struct samples *s) {
     if (!s->n) {
-        printf("\"%s_p50_ms\":null,\"%s_p99_ms\":null,", name, name);
+        printf("\"%s_p50_ms\":null,\"%s_p99_ms\":null,\"%s_max_ms\":null,", name, name, name);
         return;
     }
     qsort(s->ns, s->n, sizeof *s->ns, by_size);
-    double p50 = s->ns[s->n / 2] / 1e6, p99 = s->ns[(size_t)(s->n * 0.99)] / 1e6;
-    printf("\"%s_p50_ms\":%.3f,\"%s_p99_ms\":%.3f,", name, p50, name, p99);
+    double p50 = s->ns[s->n / 2] / 1e6, p99 = s->ns[(size_t)(s->n * 0.99)] / 1e6, max = s->ns[s->n - 1] / 1e6;
+    printf("\"%s_p50_ms\":%.3f,\"%s_p99_ms\":%.3f,\"%s_max_ms\":%.3f,", name, p50, name, p99, name, max);
 }
 
 static void note(const char *why, const struct connection *c) {
@@ -123,7 +130,9 @@ static void send_request(struct connection *c) {
     c->head_len = c->line_len = 0;
     c->chunks = c->status = c->is_done = 0;
     c->sent_ns = now_ns();
-    if (send(c->fd, request, request_len, MSG_NOSIGNAL) != (ssize_t)request_len) {
+    struct text *request = &texts[next_text];
+    next_text = (next_text + 1) % text_count;
+    if (send(c->fd, request->bytes, request->len, MSG_NOSIGNAL) != (ssize_t)request->len) {
         note("the request was not taken", c);
         end_request(c, 0, 0);
     }
@@ -278,26 +287,42 @@ static void on_readable(struct connection *c) {
     end_request(c, 0, 0);
 }
 
-static void write_request(void) {
-    char body[4096];
+static void write_request(const char *for_key, const char *for_model) {
+    char body[4096], request[8192];
     int n = snprintf(body, sizeof body,
                      "{\"model\":\"%s\",\"messages\":[{\"role\":\"system\",\"content\":\"You are a helpful "
                      "assistant.\"},{\"role\":\"user\",\"content\":\"Tell me about the quick brown fox and the lazy "
                      "dog, in a few words.\"}],\"temperature\":0.7,\"max_tokens\":256%s}",
-                     model, wants_json ? "" : ",\"stream\":true,\"stream_options\":{\"include_usage\":true}");
-    request_len = snprintf(request, sizeof request,
-                           "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n"
-                           "Content-Type: application/json\r\nAccept: */*\r\nAuthorization: Bearer %s\r\n"
-                           "Content-Length: %d\r\n\r\n%s",
-                           port, key, n, body);
+                     for_model, wants_json ? "" : ",\"stream\":true,\"stream_options\":{\"include_usage\":true}");
+    int len = snprintf(request, sizeof request,
+                       "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n"
+                       "Content-Type: application/json\r\nAccept: */*\r\nAuthorization: Bearer %s\r\n%s%s"
+                       "Content-Length: %d\r\n\r\n%s",
+                       port, for_key, header, *header ? "\r\n" : "", n, body);
+    texts = realloc(texts, (text_count + 1) * sizeof *texts);
+    texts[text_count++] = (struct text){strdup(request), len};
+}
+
+static void write_requests(void) {
+    if (!pairs_file) return write_request(key, model);
+    char of_key[512], of_model[512];
+    FILE *file = fopen(pairs_file, "r");
+    while (file && fscanf(file, "%511s %511s", of_key, of_model) == 2) write_request(of_key, of_model);
+    if (!text_count) {
+        fprintf(stderr, "load: no line \"KEY MODEL\" in %s\n", pairs_file);
+        exit(2);
+    }
+    fclose(file);
 }
 
 static void read_arguments(int argc, char **argv) {
     int o;
-    while ((o = getopt(argc, argv, "p:A:m:c:r:w:T:N")) > 0) {
+    while ((o = getopt(argc, argv, "p:A:m:K:H:c:r:w:T:N")) > 0) {
         if (o == 'p') port = atoi(optarg);
         if (o == 'A') key = optarg;
         if (o == 'm') model = optarg;
+        if (o == 'H') header = optarg;
+        if (o == 'K') pairs_file = optarg;
         if (o == 'c') connections = atol(optarg);
         if (o == 'r') requests = atol(optarg);
         if (o == 'w') ramp_ms = atol(optarg);
@@ -314,7 +339,7 @@ static void read_arguments(int argc, char **argv) {
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     read_arguments(argc, argv);
-    write_request();
+    write_requests();
     epoll_fd = epoll_create1(0);
     struct connection *all = calloc(connections, sizeof *all);
     struct epoll_event events[512];

@@ -256,6 +256,20 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--profile", action="store_true", help="count instead: where a request's and a chunk's frames are"
     )
     parser.add_argument("--strict", action="store_true", help="exit 1 if a budget is exceeded")
+    scale = parser.add_argument_group("at size, instead of all this")
+    parts = ["streams", "keys", "ledger"]
+    scale.add_argument(
+        "--scale",
+        type=names(parts),
+        nargs="?",
+        const=parts,
+        metavar="A,B",
+        help=f"measure {', '.join(parts)}, or those named",
+    )
+    scale.add_argument("--streams", type=int, default=9000, metavar="N", help="open at once (9000)")
+    scale.add_argument("--keys", type=int, default=2000, metavar="N", help="virtual keys (2000)")
+    scale.add_argument("--aliases", type=int, default=200, metavar="N", help="aliases (200)")
+    scale.add_argument("--events", type=int, default=10_000_000, metavar="N", help="of the ledger (10000000)")
     return parser.parse_args(argv)
 
 
@@ -276,6 +290,10 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # 2000 streams are 4000 sockets of a proxy
     contenders.build()
     here = machine()
+    if arguments.scale:
+        import scale  # noqa: PLC0415 - it needs the gateway itself too
+
+        return scale.show(arguments, here)
     results = run(arguments)
     budgets, is_kept = budget_table(results, tls=arguments.tls)
     settings = {"rounds": arguments.rounds, "tls": arguments.tls, "durability": arguments.durability}
