@@ -274,6 +274,10 @@ class Follower:
         """Wait until all was read: None for a complete answer, else why there is no more."""
         return await self._ended
 
+    async def ended_within(self, seconds: float) -> None:
+        """Wait so long, or until it reads no more."""
+        await asyncio.wait({self._ended}, timeout=seconds)
+
     def leave(self) -> None:
         """Read no more."""
         self.stop(StreamBroken("client_left", "The client left before the answer was complete."))

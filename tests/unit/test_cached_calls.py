@@ -101,11 +101,10 @@ class TestHit:
         await soon()
         assert again.client.reader is not None
         again.client.reader.client_gone()
-        again.task.cancel()  # it sleeps until the next event
-        with pytest.raises(asyncio.CancelledError):
-            await again.task
+        await again.done()
 
         assert again.client.events == HELLO[0]
+        assert again.facts.error_type == "client_left"
 
     async def test_limits_come_first(self, store: MemoryCacheStore) -> None:
         upstream = Upstream(ANSWER)
