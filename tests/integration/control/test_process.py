@@ -66,6 +66,16 @@ def runtime(tmp_path: Path, valkey: ValkeyServer) -> Path:
     return runtime
 
 
+def until_ready(pipe: BinaryIO) -> list[str]:
+    """What comes before the heartbeats."""
+    told = []
+    for line in pipe:
+        told.append(line.decode().rstrip("\n"))
+        if told[-1] == "ready":
+            break
+    return told
+
+
 @asynccontextmanager
 async def started(runtime: Path, **env: str) -> AsyncIterator[Process]:
     listener = socket.create_server(("127.0.0.1", 0))
