@@ -48,8 +48,8 @@ class BulkLedger:
         names, arguments = account_wire.settle_call(settlement)
         mark, ledger = names[4], names[5]
         _, state, record, admitted_ms, _, _, credit, was_reserved, _, dimensions, *counters = arguments
-        if was_reserved or settled_ms < self._settled_ms:
-            raise ValueError("only calls that hold nothing, in the order of time")
+        if was_reserved or state == "withdrawn" or settled_ms < self._settled_ms:
+            raise ValueError("only calls that were served and hold nothing, in the order of time")
         self._settled_ms = settled_ms
         self._write("XADD", ledger, f"{settled_ms}-*", "t", "event", "r", record)
         if settled_ms + MARK_MS > self._now_ms:
