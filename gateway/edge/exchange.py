@@ -36,7 +36,7 @@ class Reader(Protocol):
 class Exchange(RequestResponseCycle):
     """A request and its reply on one connection.
 
-    It is uvicorn's own request cycle (`receive` and `send` work), with what ASGI cannot say: bytes of a
+    It is uvicorn's own request cycle with what ASGI cannot say, in place of `receive` and `send`: bytes of a
     stream go out from a callback, and a client that leaves or lags is told to `reader` at once.
     """
 
@@ -186,7 +186,6 @@ class Exchange(RequestResponseCycle):
 
     def _complete(self) -> None:
         self.response_complete = True
-        self.message_event.set()
         if not self.keep_alive or self.more_body:
             self.protocol.close_gently()
         self.on_response()

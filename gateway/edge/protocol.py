@@ -35,6 +35,7 @@ _ONCE = {b"authorization", b"host", b"transfer-encoding"}
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[\w.~%!$&'()*+;=-]*)(?::[0-9]*)?").fullmatch
 """Of one host (RFC 9112, section 3.2); a comma, which a name may have, is how proxies join two."""
 
+_NOBODY_WAITS = asyncio.Event()  # uvicorn's, for ASGI's `receive`, which no exchange is asked for
 _PAUSE_ABOVE = 32 * 1024
 _LINGER_S = 2.0
 _RETIRED_IDLE_S = 1
@@ -277,7 +278,7 @@ class GatewayProtocol(HttpToolsProtocol):
             access_logger=self.access_logger,
             access_log=False,
             default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
+            message_event=_NOBODY_WAITS,
             expect_100_continue=self.expect_100_continue,
             keep_alive=version != "1.0"
             and self.parser.should_keep_alive()
@@ -321,7 +322,6 @@ class GatewayProtocol(HttpToolsProtocol):
             self._forget_head()  # trailers count like a head
         exchange: Exchange = self.cycle  # type: ignore[assignment]  # we make no others
         exchange.more_body = False
-        exchange.message_event.set()
         exchange.body_event()
 
     # -- replies
