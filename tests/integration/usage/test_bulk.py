@@ -40,7 +40,7 @@ def stores(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return stores
 
 
-def calls(now_ms: int, *) -> list[Settlement]:
+def calls(now_ms: int) -> list[Settlement]:
     """Calls of the last 20 hours: of three keys, of every state that a call ends in, priced and not."""
     draw = random.Random(7)  # noqa: S311 - not for secrets
     found = []
