@@ -123,8 +123,7 @@ def show(upstream: contenders.Upstream, events: int, key_count: int, alias_count
         with Server(str(valkey.path)) as server:
             truth, filled = fill(server, those, events, start, end)
             print(filled, flush=True)
-            lengths = {kind: _counters(server, kind) for kind in ("d", "h")}
-            print(f"counters of days {lengths['d']}, of hours {lengths['h']}", flush=True)
+            print(table(["kept", "keys", "entries", "memory, MB"], kept(server)), flush=True)
         store = {"store": {"url": valkey.url, "timeout_ms": 1000}}
         with contenders.tunegate(upstream, {}, blocks=store) as target:
             is_good = ask(target, those, truth, start, end)
@@ -154,14 +153,25 @@ def fill(server: Server, those: list[Caller], events: int, start: int, end: int)
     return truth, words
 
 
-def _counters(server: Server, kind: str) -> int:
-    """How many counters there are, of days or of hours."""
-    cursor, count = b"0", 0
-    while True:
-        cursor, names = server.ask("SCAN", cursor, "MATCH", f"{{s??}}:use:{kind}:*", "COUNT", 10_000)
-        count += sum(server.ask("HLEN", name) for name in names)
-        if cursor == b"0":
-            return count
+KINDS = {  # pattern of the names, what counts the entries
+    "records": ("{s??}:ledger", "XLEN"),
+    "counters of days": ("{s??}:use:d:*", "HLEN"),
+    "counters of hours": ("{s??}:use:h:*", "HLEN"),
+}
+
+
+def kept(server: Server) -> list[list[str]]:
+    """What is in the store by kind: keys, entries, and memory as the server estimates it from samples."""
+    lines = []
+    for kind, (pattern, length) in KINDS.items():
+        names, cursor = [], b""
+        while cursor != b"0":
+            cursor, some = server.ask("SCAN", cursor or b"0", "MATCH", pattern, "COUNT", 10_000)
+            names += some
+        entries = sum(server.ask(length, name) for name in names)
+        memory = sum(server.ask("MEMORY", "USAGE", name, "SAMPLES", 100) for name in names)
+        lines.append([kind, str(len(names)), str(entries), f"{memory / 1e6:.0f}"])
+    return lines
 
 
 def ask(target: Target, those: list[Caller], truth: Counter[str], start: int, end: int) -> bool:
