@@ -17,6 +17,7 @@ _OFF = frozenset({_NULL, b"false"})
 
 STATEFUL: Mapping[str, str] = {
     "store": "the provider keeps the call",
+    "audio": "the answer names audio that the provider keeps for a while",
     "web_search_options": "the answer depends on what the web says today",
 }
 """Fields that keep a call away from the cache unless absent, null or false, each with the reason."""

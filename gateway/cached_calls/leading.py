@@ -21,6 +21,9 @@ from gateway.domain.cache import CachePolicy
 from gateway.domain.errors import Draining
 
 
+_CLOSE_S = 1.0
+
+
 class Leading:
     """Makes calls, each in a task of its own: its first caller may leave before the others.
 
@@ -42,6 +45,7 @@ class Leading:
         self._flights = flights
         self._on_error = on_error
         self._wall_clock = wall_clock
+        self._flying: set[asyncio.Task[None]] = set()
 
     async def lead(self, work: Work, pipeline: Pipeline, policy: CachePolicy, found: Found | None) -> None:
         """Make the call. It goes on while anyone waits for it.
@@ -56,6 +60,8 @@ class Leading:
         lead = Lead(flight, work.facts, publisher)
         with self._answering.following(flight, work) as follower:
             flying = asyncio.create_task(self._fly(work, pipeline, policy, found, lead, publisher))
+            self._flying.add(flying)
+            flying.add_done_callback(self._flying.discard)
             try:
                 await follower.opened()
                 if flight.failure is not None:
@@ -64,6 +70,13 @@ class Leading:
             finally:
                 follower.leave()
                 await asyncio.wait({flying})  # its record is of this request, which is not over before
+
+    async def aclose(self) -> None:
+        """Give up what is still in the air; nobody waits for it any more."""
+        for flying in self._flying:
+            flying.cancel()
+        if self._flying:
+            await asyncio.wait(self._flying, timeout=_CLOSE_S)
 
     async def _fly(
         self,

@@ -80,6 +80,7 @@ class CachedCalls:
 
     async def aclose(self) -> None:
         """Let go of all flights."""
+        await self._leading.aclose()
         await self._flights.aclose()
 
     async def _find(

@@ -55,7 +55,9 @@ class TestCalls:
     def test_embeddings_have_no_variety(self) -> None:
         assert _qualifies(EMBEDDINGS, {"input": "hi"}, TARGET, None, False)
 
-    @pytest.mark.parametrize("field", [{"store": True}, {"web_search_options": {}}])
+    @pytest.mark.parametrize(
+        "field", [{"store": True}, {"web_search_options": {}}, {"audio": {"voice": "alloy"}}]
+    )
     def test_what_rests_on_more_than_the_body_does_not(self, field: dict[str, Any]) -> None:
         assert not qualifies(temperature=0, **field)
         nothing: dict[str, Any] = dict.fromkeys(field)
