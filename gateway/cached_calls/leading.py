@@ -20,7 +20,6 @@ from gateway.caller import Answer
 from gateway.domain.cache import CachePolicy
 from gateway.domain.errors import Draining
 
-
 _CLOSE_S = 1.0
 
 

@@ -359,6 +359,18 @@ class TestFlights:
         assert (found["shared"].state, found["shared"].cost_nanousd) == ("exact", 0)
         assert await held(store, key) == NOTHING_HELD
 
+    async def test_a_client_that_reads_slowly_gets_all_of_a_long_answer(
+        self, client: Client, upstream: FakeUpstream
+    ) -> None:
+        pieces = [text(str(number) * 131_072) for number in range(10)] * 4  # 5 MiB; 1 MiB is kept
+        upstream.plays(FT, role(), *pieces, finish(), done())
+        async with client.stream(**ZERO) as response:
+            await asyncio.sleep(0.3)
+            body = b"".join([part async for part in response.aiter_raw()])
+
+        assert body == role() + b"".join(pieces) + finish() + done()
+        assert word(await client.chat(**ZERO)) == "miss"
+
     async def test_an_upstreams_verdict_is_everyones(self, client: Client, upstream: FakeUpstream) -> None:
         go = asyncio.Event()
         body = json.dumps({"error": {"message": "Bad.", "type": "invalid_request_error", "code": None}})
