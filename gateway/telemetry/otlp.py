@@ -261,6 +261,7 @@ def _server_attributes(facts: Facts, method: str, route: str | None, error: str 
         "tunegate.alias": facts.alias,
         "tunegate.release": facts.release,
         "tunegate.fallback": facts.fallback,
+        "tunegate.cache": facts.cache,
         "tunegate.attempts": facts.attempts,
         "tunegate.cost_nanousd": facts.cost_nanousd,
         "tunegate.overhead_ms": facts.overhead_ms,
