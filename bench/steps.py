@@ -1,7 +1,7 @@
 """Where the work of a call is: frames of Python by step, counted, so that they are the same on any machine.
 
 A frame is a call of a function, or the resumption of a coroutine. With what it calls in C one takes a third
-of a microsecond or more, so the table tells shares, and a few frames more are seen where no clock would see them.
+of a microsecond or more, so the table tells shares, and a few frames more show where no clock would see them.
 """
 
 import asyncio
