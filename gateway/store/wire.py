@@ -123,6 +123,7 @@ async def outcomes(
 ) -> list[Any]:
     """What came of each call, errors that are `kept` in their places. Raises the first of any other kind."""
     replies: list[Any] = []
+    future: asyncio.Future[Any] | None = None
     try:
         for future in futures:
             try:
@@ -130,7 +131,13 @@ async def outcomes(
             except kept as error:
                 replies.append(error)
     finally:
-        for future in futures[len(replies) :]:
-            if not future.cancel() and not future.cancelled():
-                future.exception()  # seen, so that the loop does not report it as never retrieved
+        _let_go(futures[len(replies) :])
+        del futures, future  # else an error that leaves here holds this frame, which holds it: a cycle
     return replies
+
+
+def _let_go(futures: Sequence[asyncio.Future[Any]]) -> None:
+    """Wait for none of them; their errors count as seen, so that the loop does not report them."""
+    for future in futures:
+        if not future.cancel() and not future.cancelled():
+            future.exception()
