@@ -144,8 +144,8 @@ def _affordable(bounds: Bounds) -> Bounds:
 def _rest_the_collector() -> None:
     """Let the collector of cycles pass over what is there for ever, and look seldom at what calls leave.
 
-    A call leaves no cycles: what it made goes with its last reference. Looking after every 700 new objects took
-    an eighth of all time. What failures leave all the same is a few megabytes at the most, at these numbers.
+    A call leaves no cycles: what it made goes with its last reference. Looking after every 700 new objects
+    took an eighth of all time. What failures leave all the same is a few megabytes at the most.
     """
     gc.collect()
     gc.freeze()
