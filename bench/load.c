@@ -1,13 +1,14 @@
 /* load: a closed-loop load generator for chat completions. Prints one JSON object.
  *
- *   load -p PORT [-A KEY] [-m MODEL] [-K FILE] [-H HEADER] [-c CONNECTIONS] [-r REQUESTS] [-w RAMP_MS] [-T SECONDS] [-N]
+ *   load -p PORT [-A KEY] [-m MODEL] [-K FILE] [-H HEADER] [-c CONNECTIONS] [-r REQUESTS] [-w RAMP_MS]
+ *        [-T SECONDS] [-N]
  *
  * Opens CONNECTIONS (over RAMP_MS) and sends REQUESTS on each, the next one when the last is answered; after
  * SECONDS nothing new is sent. -N asks for JSON, else for streams, whose every chunk is checked for: a stream is
  * good if its status is 200, the count of chunks is the one that the model's name asks for (`-n100`, else 20) and
  * `[DONE]` came. MODEL may be an alias; the count is then read from the alias's name. With -K each request takes
- * the next line of FILE, "KEY MODEL", in place of -A and -m, from the first one on again after the last. HEADER is a further line of
- * each request's head.
+ * the next line of FILE, "KEY MODEL", in place of -A and -m, from the first one on again after the last. HEADER is
+ * a further line of each request's head.
  *
  * Times in milliseconds, as medians, 99th percentiles and the longest: `total` (request sent to answer's end), `ttft` (to the
  * first chunk) and `transit` (a chunk's way from the mock, which writes the time into it, to here).

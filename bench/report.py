@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
 GATEWAY = "tunegate"
+ALWAYS = "tunegate-always"
+"""The same with `durability: always`."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,15 @@ class Results:
         found = [start.ready_s for start in self.starts if start.who == GATEWAY and start.ready_s is not None]
         return statistics.median(found) if found else None
 
+    def whole_cpu_us(self, who: str, test: str) -> float | None:
+        """Return the median of what a request or chunk costs, the store's share included."""
+        found = [row.cpu_us + row.store_us for row in self.rows if (row.who, row.test) == (who, test)]
+        return statistics.median(found) if found else None
+
+    def errors(self, who: str, test: str | None = None) -> int:
+        """Return how many answers failed in all rounds: of one test, or of all."""
+        return sum(row.errors for row in self.rows if row.who == who and test in (None, row.test))
+
     def rest_kib(self, who: str = GATEWAY) -> dict[str, float]:
         """Return the median memory at rest of the largest process of each kind."""
         starts = [start.memory_kib for start in self.starts if start.who == who]
@@ -70,6 +81,11 @@ class Results:
             "rows": [asdict(row) for row in self.rows],
             "starts": [asdict(start) for start in self.starts],
         }
+
+    @classmethod
+    def from_json(cls, document: dict) -> "Results":
+        """Read what `as_json` made, other fields beside it."""
+        return cls([Row(**row) for row in document["rows"]], [Start(**each) for each in document["starts"]])
 
 
 @dataclass(frozen=True)
@@ -169,15 +185,34 @@ def rows_table(results: Results) -> str:
     for test in dict.fromkeys(row.test for row in results.rows):
         of_test = [row for row in results.rows if row.test == test]
         for who in dict.fromkeys(row.who for row in of_test):
-            ratio = results.ratio(test, "cpu_us", who=who) if who.startswith(GATEWAY) else None
+            ratio = results.ratio(test, "cpu_us", who=who) if who not in ("direct", "nginx") else None
             cells = [_figure(results.median(who, test, field), digits) for _, field, digits in COLUMNS]
-            errors = sum(row.errors for row in of_test if row.who == who)
+            errors = results.errors(who, test)
             lines.append([test, who, of_test[0].unit, _figure(ratio, 2), *cells, str(errors)])
     return table(["test", "who", "unit", "CPU x nginx", *(head for head, _, _ in COLUMNS), "errors"], lines)
 
 
 def _figure(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
+
+
+def durability_table(results: Results, fsync_ms: float) -> str | None:
+    """Render what an fsync before each settlement costs; None where the two were not measured in one run."""
+    lines = []
+    for test in dict.fromkeys(row.test for row in results.rows if row.who == ALWAYS):
+        for who, name in ((GATEWAY, "everysec"), (ALWAYS, "always")):
+            figures = [
+                _figure(results.median(who, test, field), digits)
+                for _, field, digits in COLUMNS
+                if field in ("cpu_us", "store_us", "p50_ms", "p99_ms", "per_s")
+            ]
+            if not any(figures):
+                return None
+            lines.append([test, name, *figures])
+    if not lines:
+        return None
+    head = table(["test", "durability", "per s", "CPU us", "store us", "p50 ms", "p99 ms"], lines)
+    return f"{head}\nAn fsync of this disk alone: {fsync_ms:.3f} ms, the median of 200."
 
 
 def memory_table(results: Results) -> str:

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,70 +17,38 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+import beside
 import contenders
+import peers
 from contenders import BUILD, Target
-from processes import LOAD_CORE, cpu_seconds, memory_kib, processes_of, start
-from report import Results, Row, Start, budget_table, memory_table, rows_table
+from loads import (
+    ALIASES,
+    BESIDE_PEERS,
+    KEPT,
+    MODELS,
+    ON_REQUEST,
+    OWN_TESTS,
+    TESTS,
+    WARM_UP,
+    WARM_UP_KEPT,
+    load,
+    tests_of,
+)
+from processes import cpu_seconds, memory_kib, processes_of
+from report import ALWAYS, Results, Row, Start, budget_table, durability_table, memory_table, rows_table
+
+COUNTS_LATE_S = 10  # a gateway's own counts may be some seconds old
+OURS = ["direct", "nginx", "tunegate", *OWN_TESTS]
 
 
-@dataclass(frozen=True)
-class Test:
-    """A load: `model` names the mock's script, `by_alias` an alias of it that Tunegate is asked for."""
-
-    arguments: str
-    model: str
-    by_alias: str | None = None
-    streams: int | None = None
-    """How many streams stand open at once; memory is measured where this is given."""
-
-    @property
-    def is_json(self) -> bool:
-        return "-N" in self.arguments.split()
-
-
-TESTS = {  # in the order they run: memory first, while the process is as small as it was at rest
-    "idle-2000": Test("-c 2000 -r 1 -w 2000 -T 60", "mock-n12-d1000ms", streams=2000),
-    "json-c1": Test("-c 1 -r 2000 -T 6 -N", "mock"),
-    "json-c16": Test("-c 16 -r 1500 -T 6 -N", "mock"),
-    "json-c64": Test("-c 64 -r 500 -T 6 -N", "mock"),
-    "alias-c64": Test("-c 64 -r 500 -T 6 -N", "mock", by_alias="support"),
-    "stream-1": Test("-c 1 -r 30 -T 20", "mock-n10-d5ms"),
-    "stream-200": Test("-c 200 -r 1 -w 400 -T 60", "mock-n100-d20ms"),
-    "stream-500": Test("-c 500 -r 1 -w 800 -T 60", "mock-n100-d20ms"),
-    "alias-500": Test("-c 500 -r 1 -w 800 -T 60", "mock-n100-d20ms", by_alias="support-n100"),
-    "burst-200": Test("-c 200 -r 2 -T 60", "mock-n200"),
-}
-ALIASES = {test.by_alias: test.model for test in TESTS.values() if test.by_alias}
 LEGEND = """\
 p50, p99: of JSON the whole answer, of streams the time to the first chunk; way: of a chunk, from the upstream
 to the client. CPU of all threads of the proxy's processes, the store's beside it. Medians of the rounds."""
-WARM_UP = [Test("-c 4 -r 20 -T 20 -N", "mock"), Test("-c 4 -r 3 -T 20", "mock-n20")]
-
-
-def load(test: Test, target: Target) -> dict[str, Any]:
-    """Run the load generator to its end."""
-    model = test.by_alias if test.by_alias and target.knows_aliases else test.model
-    command = [
-        str(BUILD / "load"),
-        "-p",
-        str(target.port),
-        "-A",
-        target.key,
-        "-m",
-        model,
-        *test.arguments.split(),
-    ]
-    with tempfile.TemporaryFile() as out:
-        process = start(command, LOAD_CORE, sys.stderr.buffer, out=out)
-        if process.wait():
-            sys.exit(f"the load generator failed: {' '.join(command)}")
-        out.seek(0)
-        return json.load(out)
 
 
 class MemoryPeak:
@@ -129,6 +98,9 @@ def measure(name: str, target: Target, round_: int) -> Row:
     ):  # CPU time of a process that ended is lost, so the row is not true
         result["errors"] += 1
         result["reasons"].append("a process of the contender ended or was started")
+    if test.by_alias in KEPT and (called := _not_kept(target, result["ok"])):
+        result["errors"] += called
+        result["reasons"].append(f"{called} answers did not come from the cache")
     count = max(result["ok"] if test.is_json else result["chunks"], 1)
     latency = "total" if test.is_json else "ttft"
     row = Row(
@@ -152,6 +124,17 @@ def measure(name: str, target: Target, round_: int) -> Row:
     figures = f"{row.per_s:9.0f}/s {row.cpu_us:8.1f} us a {row.unit}"
     say(f"  round {round_} {row.who:11s} {name:11s} {figures}{note}")
     return row
+
+
+def _not_kept(target: Target, wanted: int) -> int:
+    """Return how many of `wanted` answers did not come from the cache; the warm-up's count as well."""
+    deadline = time.monotonic() + COUNTS_LATE_S
+    while True:
+        results = target.admin.ask("/admin/v1/cache")["results"]
+        lacking = wanted - results["hit"] - results["shared"]
+        if lacking <= 0 or time.monotonic() > deadline:
+            return max(lacking, 0)
+        time.sleep(0.2)
 
 
 def fsync_ms(folder: Path) -> float:
@@ -181,32 +164,39 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "load": round(os.getloadavg()[0], 2),
         "fsync_ms": round(fsync_ms(Path(tempfile.gettempdir())), 3),
     }
 
 
 def run(arguments: argparse.Namespace) -> Results:
-    """Run every round: each contender is started anew, warmed up and given every test."""
+    """Run every round: each contender is started anew, warmed up and given its tests."""
     rows: list[Row] = []
     starts: list[Start] = []
     with ExitStack() as stack:
         log = stack.enter_context((BUILD / "log.txt").open("ab"))
         upstream = stack.enter_context(contenders.upstream(log, tls=arguments.tls))
-        gateway = partial(contenders.tunegate, upstream, ALIASES, durability=arguments.durability)
+        limits = peers.LIMITS | {"concurrency": 10_000} if arguments.peers else None
+        gateway = partial(contenders.tunegate, upstream, durability=arguments.durability, limits=limits)
+        plain = partial(gateway, ALIASES)
         field: dict[str, Callable[[], AbstractContextManager[Target]]] = {
             "direct": partial(contenders.direct, upstream),
             "nginx": partial(contenders.nginx, upstream),
-            "tunegate": gateway,
-            "tunegate-2w": partial(gateway, workers=2),
+            "tunegate": plain,
+            "tunegate-2w": partial(plain, name="tunegate-2w", workers=2),
+            ALWAYS: partial(plain, name=ALWAYS, durability="always"),
+            "tunegate-cache": partial(gateway, {}, name="tunegate-cache", blocks={"aliases": KEPT}),
+            "portkey": partial(peers.portkey, upstream),
+            "litellm": partial(peers.litellm, upstream, MODELS),
         }
         for round_ in range(arguments.rounds):
             for name in arguments.who:
+                if not (tests := tests_of(name, arguments.tests)):
+                    continue
                 with field[name]() as target:
-                    for test in WARM_UP:
+                    for test in WARM_UP_KEPT if name == "tunegate-cache" else WARM_UP:
                         load(test, target)
                     starts.append(Start(name, round_, target.ready_s, memory_kib(target.session)))
-                    # Two workers answer one question only: what a request costs beside one worker's.
-                    tests = ["json-c64"] if name == "tunegate-2w" else arguments.tests
                     rows += [measure(test, target, round_) for test in tests]
     return Results(rows, starts)
 
@@ -231,18 +221,18 @@ def names(known: list[str]) -> Callable[[str], list[str]]:
 
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dev.py bench", description=__doc__)
-    standard = [name for name in TESTS if name != "burst-200"]
-    contestants = ["direct", "nginx", "tunegate", "tunegate-2w"]
+    contestants = [*OURS, *peers.NAMES]
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="how often each is measured (3)")
-    parser.add_argument(
-        "--tests", type=names(list(TESTS)), default=standard, metavar="A,B", help=f"of: {', '.join(TESTS)}"
-    )
+    parser.add_argument("--tests", type=names(list(TESTS)), metavar="A,B", help=f"of: {', '.join(TESTS)}")
     parser.add_argument(
         "--who",
         type=names(contestants),
-        default=contestants,
         metavar="A,B",
         help=f"of: {', '.join(contestants)}",
+    )
+    parser.add_argument("--peers", action="store_true", help="beside LiteLLM and Portkey, with their loads")
+    parser.add_argument(
+        "--publish", type=Path, metavar="FILE", help="draw the rows of a run with --peers, measure nothing"
     )
     parser.add_argument("--tls", action="store_true", help="the upstream speaks TLS")
     parser.add_argument(
@@ -270,7 +260,15 @@ def parse(argv: list[str]) -> argparse.Namespace:
     scale.add_argument("--keys", type=int, default=2000, metavar="N", help="virtual keys (2000)")
     scale.add_argument("--aliases", type=int, default=200, metavar="N", help="aliases (200)")
     scale.add_argument("--events", type=int, default=10_000_000, metavar="N", help="of the ledger (10000000)")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.tests is None:
+        standard = [name for name in TESTS if name not in ON_REQUEST]
+        arguments.tests = BESIDE_PEERS if arguments.peers else standard
+    if arguments.who is None:
+        arguments.who = ["nginx", "tunegate", *peers.NAMES] if arguments.peers else OURS
+    if arguments.tls and set(arguments.who) & set(peers.NAMES):
+        parser.error("--tls goes without the peers")
+    return arguments
 
 
 def main() -> int:
@@ -280,7 +278,10 @@ def main() -> int:
 
         steps.show()
         return 0
-    if lacking := contenders.missing(arguments.tls):
+    if arguments.publish:
+        beside.publish(arguments.publish)
+        return 0
+    if lacking := contenders.missing(arguments.tls) + peers.missing(arguments.who):
         say("\n".join(lacking))
         return 2
     if len(os.sched_getaffinity(0)) < 2:
@@ -288,7 +289,9 @@ def main() -> int:
         return 2
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # 2000 streams are 4000 sockets of a proxy
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the contenders end with us
     contenders.build()
+    peers.install(arguments.who)
     here = machine()
     if arguments.scale:
         import scale  # noqa: PLC0415 - it needs the gateway itself too
@@ -297,12 +300,25 @@ def main() -> int:
     results = run(arguments)
     budgets, is_kept = budget_table(results, tls=arguments.tls)
     settings = {"rounds": arguments.rounds, "tls": arguments.tls, "durability": arguments.durability}
+    if arguments.peers:
+        settings |= {
+            "day": f"{datetime.now(UTC):%Y-%m-%d}",
+            "limits": peers.LIMITS,
+            "versions": peers.versions(),
+        }
     print("\n".join(f"{name}: {value}" for name, value in (here | settings).items()))
     print(f"\n{rows_table(results)}\n\n{LEGEND}\n\n{memory_table(results)}\n\n{budgets}")
+    if durability := durability_table(results, here["fsync_ms"]):
+        print(f"\n{durability}")
+    if arguments.peers:
+        print(f"\n{beside.table(results, settings['versions'])}")
     if arguments.json:
         found = {"machine": here, "settings": settings, **results.as_json()}
         arguments.json.write_text(json.dumps(found, indent=1))
-    if any(row.errors for row in results.rows):
+    failed = {row.who for row in results.rows if row.errors}
+    for who in sorted(failed):
+        say(f"{who}: {results.errors(who)} answers failed")
+    if failed - set(peers.NAMES):
         say("some requests failed: the figures are not to be quoted")
         return 1
     return 1 if arguments.strict and not is_kept else 0

@@ -90,3 +90,16 @@ def test_tables_align(report: ModuleType):
         "2.50",
         "1000",
     ]
+
+
+def test_durability_stands_in_one_table_with_the_disk(report: ModuleType):
+    both = results_of(report, {"tunegate": [50], "tunegate-always": [60]})
+    everysec, always, disk = report.durability_table(both, 0.25).splitlines()[2:]
+    assert [cell.strip() for cell in everysec.split("|")][1:5] == ["json-c64", "everysec", "1000", "50.0"]
+    assert [cell.strip() for cell in always.split("|")][1:5] == ["json-c64", "always", "1000", "60.0"]
+    assert "0.250 ms" in disk
+
+
+def test_durability_alone_makes_no_table(report: ModuleType):
+    assert report.durability_table(results_of(report, {"tunegate": [50]}), 0.25) is None
+    assert report.durability_table(results_of(report, {"tunegate-always": [60]}), 0.25) is None
