@@ -209,7 +209,7 @@ class Flight:
         if self.source is None or not self._followers or self.is_over:
             return
         is_behind = all(
-            follower.is_paused and self.size - follower.read_bytes > self._keep_bytes // 2
+            follower.is_busy and self.size - follower.read_bytes > self._keep_bytes // 2
             for follower in self._followers
         )
         if is_behind != self._is_paused:
@@ -223,7 +223,7 @@ class Flight:
         """Let go whoever is too far behind, then what nobody needs."""
         if self.size > self._keep_bytes:
             for follower in list(self._followers):
-                if self.size - follower.read_bytes > self._keep_bytes:
+                if follower.is_slow and self.size - follower.read_bytes > self._keep_bytes:
                     follower.let_go()
             needed = [follower.position for follower in self._followers]
             if self.reader is not None:
@@ -260,6 +260,16 @@ class Follower:
         """True where it reads no more."""
         return self._ended.done()
 
+    @property
+    def is_busy(self) -> bool:
+        """True where it cannot read now: its client lags, or is about to be connected."""
+        return self.is_paused or not self._is_connected
+
+    @property
+    def is_slow(self) -> bool:
+        """True where nobody knows when it will read: its client lags, or it waits for the end."""
+        return self.is_paused or (self._is_connected and self._client is None)
+
     async def opened(self) -> None:
         """Wait until the flight is open, or has failed."""
         await self._opened
@@ -269,6 +279,7 @@ class Follower:
         self._client = client
         self._is_connected = True
         self.wake()
+        self.flight.balance()
 
     async def ended(self) -> StreamBroken | None:
         """Wait until all was read: None for a complete answer, else why there is no more."""

@@ -18,8 +18,8 @@ LEASE_MS = 3000
 """How long a flight lives without a word of its leader: so late may another one take its place."""
 
 _HEARTBEAT_S = LEASE_MS / 3000
-_GAP_S = 0.005
-"""Between two writes: what comes meanwhile goes together."""
+_GAP_S = 0.02
+"""Between two writes: what comes meanwhile goes together. The first one leaves at once."""
 
 _FRAME_BYTES = 256 * 1024
 _MOST_BYTES = 4 << 20

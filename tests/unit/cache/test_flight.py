@@ -211,6 +211,31 @@ class TestPace:
         assert fast.read == b"".join(large(letter) for letter in "abcdef")
         assert upstream.told == []
 
+    async def test_one_that_is_about_to_be_connected_is_waited_for(self) -> None:
+        flight = Flight(0)
+        upstream = Upstream(flight)
+        flight.open(HEAD)
+        follower = join(flight)
+        for letter in "abcdef":  # all of it in one moment
+            flight.write(large(letter))
+        assert upstream.told == ["pause"]
+        assert not follower.is_over
+        client = Client(follower)
+
+        assert client.read == b"".join(large(letter) for letter in "abcdef")
+        assert upstream.told == ["pause", "resume"]
+
+    async def test_one_that_wants_the_whole_is_let_go_where_that_is_too_long(self) -> None:
+        flight = Flight(0)
+        flight.open(HEAD)
+        whole, client = join(flight), Client(join(flight))
+        whole.connect(None)
+        for letter in "abcdef":
+            flight.write(large(letter))
+
+        assert whole.is_over
+        assert len(client.read) == 6 * len(large("a"))
+
     async def test_the_source_waits_while_all_are_far_behind(self) -> None:
         flight = Flight(0)
         upstream = Upstream(flight)
