@@ -23,7 +23,7 @@ TITLES = {"nginx": "nginx", "tunegate": "Tunegate", "portkey": "Portkey", "litel
 REQUEST, CHUNK = "json-c64", "stream-50"
 PANELS = {REQUEST: "A JSON request, 64 in flight", CHUNK: "A chunk of a stream, 50 at once"}
 
-WIDTH, LEFT, RIGHT, TOP = 860, 150, 190, 60
+WIDTH, LEFT, RIGHT, TOP = 860, 150, 220, 60
 BAR, GAP, PANEL_GAP = 20, 8, 56
 COLOURS = {"nginx": "#555555", "tunegate": "#1b6ca8"}
 PEER_COLOUR = "#c8553d"
@@ -80,13 +80,12 @@ def picture(results: Results, versions: dict[str, str]) -> str:
     """Draw what a request and a chunk cost, one bar a contender, on one logarithmic scale, as SVG."""
     who_all = contenders_of(results)
     costs = {(who, test): results.whole_cpu_us(who, test) for who in who_all for test in PANELS}
-    known = [cost for cost in costs.values() if cost]
-    low, high = math.floor(math.log10(min(known))), math.ceil(math.log10(max(known)))
+    decades = math.log10(max(10.0, *filter(None, costs.values())))  # from one microsecond on
     wide = WIDTH - LEFT - RIGHT
     panel = len(who_all) * (BAR + GAP) + PANEL_GAP
 
     def x(cost: float) -> float:
-        return LEFT + (math.log10(cost) - low) / max(high - low, 1) * wide
+        return LEFT + math.log10(max(cost, 1)) / decades * wide
 
     drawing = Drawing(
         WIDTH, TOP + len(PANELS) * panel, "CPU time by proxy, in microseconds, logarithmic", left=14
@@ -95,7 +94,7 @@ def picture(results: Results, versions: dict[str, str]) -> str:
         top = TOP + index * panel
         bottom = top + len(who_all) * (BAR + GAP)
         drawing.text(14, top - 8, title, font_weight="bold")
-        for power in range(low, high + 1):
+        for power in range(int(decades) + 1):
             at = x(10.0**power)
             drawing.add("line", x1=at, x2=at, y1=top, y2=bottom, stroke="#ddd")
             drawing.text(at, bottom + 14, f"{10**power:,}", text_anchor="middle", fill="#555")

@@ -129,7 +129,7 @@ def litellm(to: Upstream, models: Iterable[str]) -> Iterator[Target]:
 
 @contextmanager
 def portkey(to: Upstream) -> Iterator[Target]:
-    """Run Portkey's gateway on node: no keys and no limits, which its open part does not have."""
+    """Run Portkey's gateway on node: no keys and no limits, as this package has none."""
     port = free_port()
     config = {"provider": "openai", "custom_host": to.base_url, "api_key": "none", "retry": {"attempts": 0}}
     server = PORTKEY / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
