@@ -111,10 +111,10 @@ def _access_line(facts: Facts, now: float) -> AccessLine:
         outcome="served" if is_served else _outcome(facts),
         error_type=facts.error_type,
         stream=facts.stream,
-        requested=_name(facts.requested, facts),
+        requested=facts.requested if facts.alias is not None else _raw_name(facts.requested),
         alias=facts.alias,
         release=facts.release,
-        model=_name(facts.model, facts),
+        model=facts.model if facts.alias is not None else _raw_name(facts.model),
         upstream=facts.upstream,
         upstream_request_id=facts.upstream_request_id,
         attempts=facts.attempts,
@@ -143,9 +143,9 @@ def _outcome(facts: Facts) -> str:
     return "failed" if facts.status >= 500 or facts.status == 200 else "refused"
 
 
-def _name(name: str | None, facts: Facts) -> str | None:
-    """A model's name; where it is none of an alias it is the caller's text, and shown without keys."""
-    return name if name is None or facts.alias is not None else _without_keys(name[:200])
+def _raw_name(name: str | None) -> str | None:
+    """A model's name that is none of an alias: it is the caller's text, and shown without keys."""
+    return None if name is None else _without_keys(name[:200])
 
 
 _KEY = re.compile(r"(?i)(?<![a-z0-9])(?:api|bearer|gsk|hf|key|pk|rk|sk|tg|xai)[-_ %][-\w.~+/=%]{8,}")

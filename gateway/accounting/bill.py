@@ -31,19 +31,16 @@ FREE = Spent(Usage(), "exact", "none")
 """Served, and nothing was spent: from the cache, or along with another call."""
 
 
-async def spent_on(call: Call, model: str, usage: Usage | None, text: str | None) -> Spent:
-    """What a call used.
+async def estimate(call: Call, model: str, usage: Usage | None, text: str) -> Spent:
+    """What a call used of which the answer is not complete, or came without usage.
 
     Args:
-        usage: as the upstream reported it.
-        text: what the model wrote, where the answer is not complete or no usage was sent; None for a
-            complete answer with usage.
+        usage: as the upstream reported it, if it did.
+        text: what the model wrote.
 
-    Estimates are made off the loop, and are never below what the upstream reported so far.
+    It is counted off the loop, and is never below what the upstream reported so far.
     """
-    if text is None and usage is not None:
-        return Spent(usage, "exact", "upstream")
-    counted = await asyncio.to_thread(_count, call, model, text or "")
+    counted = await asyncio.to_thread(_count, call, model, text)
     if usage is None:
         return Spent(counted, "estimated", "tokenizer")
     completion = max(usage.completion_tokens, counted.completion_tokens)

@@ -139,7 +139,9 @@ class AccountDesk:
         for _ in range(2):
             admission = case.admission(self._process)
             try:
-                admission, verdict = await self._ask(case, admission)
+                verdict = await self._accounts.admit(admission)
+                if isinstance(verdict, Refused) and verdict.reason in ("budget", "credit"):
+                    admission, verdict = await self._count_and_ask(case, admission, verdict)
             except StoreError as error:
                 return await self._without_store(case, admission, error)
             except asyncio.CancelledError:
@@ -152,14 +154,13 @@ class AccountDesk:
             case = case.asked_by(await self._reloader.reload(case.principal.key_id))
         raise BadKey("This API key is being changed; try again.")
 
-    async def _ask(self, case: Case, admission: Admission) -> tuple[Admission, Verdict]:
-        """Ask the store; once more with the prompt counted where money refuses the call.
+    async def _count_and_ask(
+        self, case: Case, admission: Admission, verdict: Verdict
+    ) -> tuple[Admission, Verdict]:
+        """Ask the store once more, with the prompt counted, since money refuses the call.
 
         At first each byte of the prompt is taken for a token, which costs nothing to know.
         """
-        verdict = await self._accounts.admit(admission)
-        if not isinstance(verdict, Refused) or verdict.reason not in ("budget", "credit"):
-            return admission, verdict
         if not admission.bound_nanousd:  # nothing could be smaller
             return admission, verdict
         counted = await asyncio.to_thread(count_prompt, case.call.fields, case.target.candidates[0].model)

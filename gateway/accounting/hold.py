@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from gateway.accounting.bill import FREE, NOTHING, Spent, record_of, spent_on
+from gateway.accounting.bill import FREE, NOTHING, Spent, estimate, record_of
 from gateway.accounting.case import Case
 from gateway.accounting.quote import cap_of
 from gateway.attempts.served import Held
@@ -51,7 +51,11 @@ class Hold:
             usage: as the upstream reported it.
             text: what the model wrote, where that has to be counted; None for a complete answer with usage.
         """
-        await self._settle(await spent_on(self._case.call, self._case.facts.model or "", usage, text))
+        if text is None and usage is not None:
+            await self._settle(Spent(usage, "exact", "upstream"))
+        else:
+            model = self._case.facts.model or ""
+            await self._settle(await estimate(self._case.call, model, usage, text or ""))
 
     async def settle_free(self) -> None:
         """Settle a call that was served without a model's work."""

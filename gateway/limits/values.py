@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -48,10 +49,10 @@ class Bounds(msgspec.Struct, frozen=True):
         """The limits that a key names, and the default for those it does not name."""
         if not named:
             return default
-        return cls(
-            _limit(named.get("rpm", default.rpm)),
-            _limit(named.get("tpm", default.tpm)),
-            _limit(named.get("concurrency", default.concurrency)),
+        return _bounds(
+            named.get("rpm", default.rpm),
+            named.get("tpm", default.tpm),
+            named.get("concurrency", default.concurrency),
         )
 
 
@@ -277,6 +278,11 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     held_nanousd: Mapping[Period, int]
     granted_nanousd: int | None
     credit_nanousd: int | None
+
+
+@lru_cache(maxsize=1024)  # a few sets of limits for all keys
+def _bounds(rpm: int | None, tpm: int | None, concurrency: int | None) -> Bounds:
+    return Bounds(_limit(rpm), _limit(tpm), _limit(concurrency))
 
 
 def _limit(value: int | None) -> int | None:

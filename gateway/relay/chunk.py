@@ -39,11 +39,12 @@ def read_usage(usage: object) -> Usage | None:
     completion = _count(usage.get("completion_tokens", 0))
     if prompt is None or completion is None:
         return None
-    prompt_details = _object(usage.get("prompt_tokens_details"))
-    completion_details = _object(usage.get("completion_tokens_details"))
-    cached = prompt_details.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))
-    if not (prompt_details or completion_details or cached):
+    of_prompt, of_completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    cached = usage.get("prompt_cache_hit_tokens")
+    if not (of_prompt or of_completion or cached):
         return Usage(prompt, completion)
+    prompt_details, completion_details = _object(of_prompt), _object(of_completion)
+    cached = prompt_details.get("cached_tokens", cached)
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,

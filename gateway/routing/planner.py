@@ -38,8 +38,9 @@ def plan(
     waiting: list[Attempt] = []
     left_out: list[LeftOut] = []
     first: Attempt | LeftOut | None = None
+    is_well = not (health.has_troubles or health.is_cooling)
     for candidate in _ordered(candidates, draw):
-        found = _look(candidate, health, now, pin, today)
+        found = _look(candidate, health, now, pin, today, is_well=is_well)
         first = first or found
         if isinstance(found, LeftOut):
             left_out.append(found)
@@ -55,8 +56,10 @@ def plan(
     return Plan(attempts, tuple(left_out))
 
 
-def _look(candidate: Candidate, health: Health, now: float, pin: str | None, today: str) -> Attempt | LeftOut:
-    """May this candidate be tried?"""
+def _look(
+    candidate: Candidate, health: Health, now: float, pin: str | None, today: str, *, is_well: bool
+) -> Attempt | LeftOut:
+    """May this candidate be tried? `is_well`: nothing is known to rest, anywhere."""
     upstream = candidate.upstream
     if candidate.skip is not None:
         return LeftOut(candidate, candidate.skip, candidate.detail)
@@ -65,13 +68,13 @@ def _look(candidate: Candidate, health: Health, now: float, pin: str | None, tod
     if candidate.shutdown_date is not None and candidate.shutdown_date < today:
         return LeftOut(candidate, Reason.SUNSET, f"the model was shut down on {candidate.shutdown_date}")
     credentials = (0,) if candidate.credentials == 1 else _in_turn(candidate, health)
+    if is_well:
+        return Attempt(candidate, credentials)
     if health.has_troubles:
         rested = _rested(candidate, credentials, health, now)
         if isinstance(rested, LeftOut):
             return rested
         credentials = rested
-    if not health.is_cooling:
-        return Attempt(candidate, credentials)
     return _cooled(candidate, credentials, health, now)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import cast
 
 import msgspec
@@ -41,12 +42,7 @@ _STALE, _ADMITTED = 0, 1
 
 def admit_call(admission: Admission) -> Call:
     """What `admit.lua` is told. Raises `ValueError` where money must be held and no bound is known."""
-    key_id, bounds, budget, bound = (
-        admission.key_id,
-        admission.bounds,
-        admission.budget,
-        admission.bound_nanousd,
-    )
+    key_id, budget, bound = admission.key_id, admission.budget, admission.bound_nanousd
     if bound is None and (budget is not None or admission.has_credit):
         raise ValueError("a call that is paid from a budget or credit needs a bound of its cost")
     names = keys.of_account(key_id)
@@ -64,9 +60,7 @@ def admit_call(admission: Admission) -> Call:
             admission.revision,
             admission.process,
             key_id,
-            _limit(bounds.rpm),
-            _limit(bounds.tpm),
-            _limit(bounds.concurrency),
+            *_limits(admission.bounds),
             _tokens(admission.tokens),
             "-" if bound is None else min(bound, MAX_NANOUSD),
             "" if budget is None else budget.period,
@@ -181,6 +175,11 @@ def account_view(
         granted_nanousd=granted,
         credit_nanousd=None if granted is None else granted - _number(money, b"spent") - held,
     )
+
+
+@lru_cache(maxsize=1024)
+def _limits(bounds: Bounds) -> tuple[int | str, int | str, int | str]:
+    return _limit(bounds.rpm), _limit(bounds.tpm), _limit(bounds.concurrency)
 
 
 def _limit(limit: int | None) -> int | str:
