@@ -37,6 +37,11 @@ class Process:
         return total / 1e9
 
     @property
+    def waited_s(self) -> float:
+        """How long its first thread was ready to run and something else had the core."""
+        return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[1]) / 1e9
+
+    @property
     def rss_kib(self) -> int:
         try:
             found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.pid}/status").read_text())

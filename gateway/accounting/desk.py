@@ -30,7 +30,10 @@ from gateway.store.errors import StoreError
 
 
 class Reloader(Protocol):
-    """Reads a key anew."""
+    """Knows keys, and reads them anew."""
+
+    def confirmed(self, principal: Principal) -> None:
+        """The store has the principal at this very revision."""
 
     async def reload(self, key_id: str) -> Principal:
         """The principal as the store has it now. Raises `BadKey`, `StoreUnavailable`."""
@@ -69,7 +72,7 @@ class AccountDesk:
     Args:
         provisions: of calls that are admitted while the store is away.
         local: limits them.
-        reloader: reads a key anew where the store says that it has changed.
+        reloader: told that a key is as it was, or reads it anew where the store says that it has changed.
         process: identifies this process in the store, never used by another one.
         name_of: the word that metrics and the ledger have for an error.
         on_rejected: told which limit refused a call.
@@ -172,6 +175,7 @@ class AccountDesk:
 
     def _admitted(self, case: Case, admission: Admission, verdict: Admitted) -> Hold:
         case.facts.rate_limits = tuple(limit_headers(verdict))
+        self._reloader.confirmed(case.principal)
         self._meter.opened(admission.request_id, admission.key_id)
         return Hold(self, case, admission, verdict.at_ms, was_reserved=True)
 

@@ -151,6 +151,15 @@ class Keyring:
             raise BadKey(f"The API key {_masked(key_id)} is no longer valid.")
         return entry.principal
 
+    def confirmed(self, principal: Principal) -> None:
+        """Take the principal's record for read just now: the store has admitted a call at its revision.
+
+        So a key that is in use is read again only where it has changed, however many are.
+        """
+        entry = self._entries.get(principal.key_id)
+        if entry is not None and entry.principal is principal:
+            entry.read_at = self._clock()
+
     async def aclose(self) -> None:
         """Stop what runs in the background."""
         self._guesses.close()

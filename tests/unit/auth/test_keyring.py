@@ -90,6 +90,30 @@ class TestMemory:
         with pytest.raises(BadKey, match="revoked"):
             await bench.present()
 
+    async def test_what_the_store_confirms_is_as_good_as_read(self, bench: Bench) -> None:
+        header = f"Bearer {KEY}".encode()
+        principal = await bench.keyring.authenticate(header)
+        for _ in range(10):
+            bench.now += keyring.FRESH_S - 0.1
+            bench.keyring.confirmed(principal)
+            assert await bench.present() == ID
+        assert bench.source.reads == 1
+
+    async def test_a_confirmation_of_what_has_been_replaced_is_none(self, bench: Bench) -> None:
+        before = await bench.keyring.authenticate(f"Bearer {KEY}".encode())
+        await bench.keyring.reload(ID)
+        bench.now += keyring.STALE_S
+        bench.keyring.confirmed(before)
+        bench.source.record = record(KEY, revoked=True)
+        with pytest.raises(BadKey, match="revoked"):
+            await bench.present()
+
+    async def test_nor_is_one_of_a_key_that_nobody_knows_any_more(self, bench: Bench) -> None:
+        principal = await bench.keyring.authenticate(f"Bearer {KEY}".encode())
+        bench.keyring._entries.clear()
+        bench.keyring.confirmed(principal)
+        assert not bench.keyring._entries
+
     async def test_a_stale_record_is_read_before_it_serves(self, bench: Bench) -> None:
         await bench.present()
         bench.now += keyring.STALE_S
