@@ -26,7 +26,7 @@ PORTKEY = HERE.parent / "build" / "peers"
 PORTKEY_FILES = [HERE / "portkey" / name for name in ("package.json", "package-lock.json")]
 INSTALL_LIMIT_S = 300
 NAMES = ("litellm", "portkey")
-LIMITS = {"rpm": 1_000_000, "tpm": 1_000_000_000}
+LIMITS = {"rpm": 10_000_000, "tpm": 900_000_000}
 """Of the key of those that know keys: looked at for each call, and never met."""
 
 # One session, so that all of it is counted and ends: the store, and the proxy that is given as arguments.
