@@ -21,8 +21,8 @@ GENERATED = {
     "docs/sbom.cdx.json": "sbom",
 }
 
-BLOCKS = {"docs/upstreams.md": ("conformance", "tests.support.conformance.table")}
-"""Pages of which a part is generated: between two comments of this name."""
+BLOCKS = {"docs/upstreams.md": "tests.support.conformance.table", "docs/scaling.md": "bench.growth"}
+"""Pages of which parts are generated: `blocks() -> dict[str, str]`, each between two comments of its name."""
 
 
 def with_block(text: str, name: str, block: str) -> str:
@@ -45,10 +45,12 @@ def outdated(generated: Mapping[str, str], root: Path) -> dict[Path, str]:
 def outdated_blocks(root: Path) -> dict[Path, str]:
     """The same for pages that are generated in part."""
     found: dict[Path, str] = {}
-    for page, (name, module) in BLOCKS.items():
+    for page, module in BLOCKS.items():
         path = root / page
-        text = path.read_text(encoding="utf-8")
-        if (fresh := with_block(text, name, importlib.import_module(module).render())) != text:
+        text = fresh = path.read_text(encoding="utf-8")
+        for name, block in importlib.import_module(module).blocks().items():
+            fresh = with_block(fresh, name, block)
+        if fresh != text:
             found[path] = fresh
     return found
 

@@ -37,6 +37,11 @@ def applies(kind: str, check: str) -> bool:
     return (kind, check) not in EXCEPT
 
 
+def blocks() -> dict[str, str]:
+    """The part of docs/upstreams.md that is generated."""
+    return {"conformance": render()}
+
+
 def render() -> str:
     """The table in Markdown, and below it what each check means and why some are left out."""
     notes: list[str] = []
