@@ -8,7 +8,7 @@ usage: python3 dev.py COMMAND [ARGS]
   check      format, lint, types, import contracts, generated docs
   e2e        the slow tests against real programs; --list shows what is absent here; ARGS go to pytest
   chaos      run tests/chaos/NAME.py, or all of them; ARGS go to the script
-  bench      run the benchmark; --peers adds LiteLLM and Portkey; ARGS go to bench/run.py
+  bench      run the benchmark; --peers adds LiteLLM and Portkey, --scale is at size; ARGS go to bench/run.py
   docs       write the generated docs and the configuration schema
   lock       resolve the dependencies anew with uv; --check-platforms looks for wheels elsewhere
   providers  make the environment of the provider process, which `kind: litellm` needs
