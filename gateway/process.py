@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -101,6 +102,17 @@ def _beat(heart: asyncio.AbstractEventLoop, pipe: int) -> None:
     with contextlib.suppress(OSError):
         os.write(pipe, b"alive\n")
     heart.call_later(BEAT_EVERY_S, _beat, heart, pipe)
+
+
+def listen(path: str) -> socket.socket:
+    """For a child that makes its socket itself: a unix socket of mode 600, in place of its predecessor's."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108 - a socket's path stays the text it is
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    os.chmod(path, 0o600)  # noqa: PTH101 - as above
+    listener.listen(1024)
+    return listener
 
 
 def watch_lifeline(loop: asyncio.AbstractEventLoop, args: ChildArgs, on_eof: Callable[[], None]) -> None:

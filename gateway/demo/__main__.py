@@ -12,8 +12,8 @@ from types import FrameType
 import uvloop
 
 from gateway.demo.app import DemoApp, Pacing
-from gateway.demo.server import listen, make_server
-from gateway.process import ChildArgs, die_with_parent, parse_child_args, report_ready, watch_lifeline
+from gateway.demo.server import make_server
+from gateway.process import ChildArgs, die_with_parent, listen, parse_child_args, report_ready, watch_lifeline
 
 
 async def run(args: ChildArgs) -> None:

@@ -1,11 +1,8 @@
-"""The demo upstream as a server: uvicorn on a unix socket that only this user can open."""
+"""The demo upstream as a server: uvicorn, for a socket that `gateway.process.listen` made."""
 
 from __future__ import annotations
 
 import logging
-import os
-import socket
-from contextlib import suppress
 
 import uvicorn
 
@@ -13,17 +10,6 @@ from gateway.demo.app import DemoApp
 
 GRACE_S = 1
 """How long a stop waits for running replies: by then the workers have drained, so nobody listens."""
-
-
-def listen(path: str) -> socket.socket:
-    """Bind a unix socket of mode 600, replacing what a predecessor left there."""
-    with suppress(FileNotFoundError):
-        os.unlink(path)  # noqa: PTH108 - a socket's path stays the text it is
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(path)
-    os.chmod(path, 0o600)  # noqa: PTH101 - as above
-    listener.listen(1024)
-    return listener
 
 
 def make_server(app: DemoApp) -> uvicorn.Server:

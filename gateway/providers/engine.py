@@ -108,8 +108,7 @@ async def _ending_of(wrapper: Any) -> Callable[[], bool]:
         return lambda: True  # made of a whole answer, which had its end
     try:
         source = await wrapper.fetch_stream()
-    except Exception as error:
-        # It has a name of its own for most, and raises that.
+    except Exception as error:  # whatever a provider raises: litellm has a name for most, and raises that
         litellm.exception_type(
             model=wrapper.model, original_exception=error, custom_llm_provider=wrapper.custom_llm_provider
         )

@@ -6,14 +6,12 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import sys
-from contextlib import suppress
 from types import FrameType
 
 import uvicorn
 
-from gateway.process import ChildArgs, die_with_parent, parse_child_args, report_ready, watch_lifeline
+from gateway.process import ChildArgs, die_with_parent, listen, parse_child_args, report_ready, watch_lifeline
 from gateway.providers.app import ProviderApp
 from gateway.providers.surroundings import note_stray_failures, prepare, quieten
 
@@ -29,21 +27,9 @@ async def run(args: ChildArgs, app: ProviderApp) -> None:
     watch_lifeline(loop, args, lambda: os._exit(0))
     note_stray_failures(loop)
     server, listener = make_server(app), listen(args.socket)
-    report_ready(
-        args, heart=loop
-    )  # who connects from here on waits in the socket's queue until the server accepts
+    # Who connects from here on waits in the socket's queue until the server accepts.
+    report_ready(args, heart=loop)
     await server.serve(sockets=[listener])
-
-
-def listen(path: str) -> socket.socket:
-    """Bind a unix socket of mode 600, replacing what a predecessor left there."""
-    with suppress(FileNotFoundError):
-        os.unlink(path)  # noqa: PTH108 - a socket's path stays the text it is
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(path)
-    os.chmod(path, 0o600)  # noqa: PTH101 - as above
-    listener.listen(1024)
-    return listener
 
 
 def make_server(app: ProviderApp) -> uvicorn.Server:

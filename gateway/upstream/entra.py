@@ -188,8 +188,7 @@ class EntraTokens:
                 token.put(await self._fetch(token.scope))
                 wait_s = token.renew_in_s()
                 self._first[token.scope].set()
-            # whatever it raises: it asks files, programs and hosts of many kinds
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001  # it asks files, programs and hosts of many kinds
                 wait_s = AGAIN_S
                 self._on_failure(token.scope, _words_of(error))
             await asyncio.sleep(wait_s)

@@ -43,7 +43,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     def begin(*arguments: str) -> subprocess.Popen[str]:
         argv = [sys.executable, DEV, "run", *ANY_PORT, "--data", tmp_path / "data", *arguments]
         with (tmp_path / "stderr").open("a") as log:
-            process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=log, text=True, cwd=tmp_path)  # noqa: S603
+            process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=log, text=True, cwd=tmp_path)  # noqa: S603  # our own command
         started.append(process)
         return process
 

@@ -101,7 +101,7 @@ async def running_gateway(text: str, store: Store, tmp_path: Path) -> AsyncItera
         worker.application,
         host="127.0.0.1",
         port=0,
-        http=partial(GatewayProtocol, bounds=worker.bounds, ids=worker.ids),  # type: ignore[arg-type]
+        http=partial(GatewayProtocol, bounds=worker.bounds, ids=worker.ids),  # type: ignore[arg-type]  # it is called like a class
         ws="none",
         lifespan="off",
         access_log=False,

@@ -47,7 +47,7 @@ class Upstream(asyncio.Protocol):
     transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]
+        self.transport = transport  # type: ignore[assignment]  # a stream has one of these
 
     def data_received(self, data: bytes) -> None:
         head, _, body = data.partition(b"\r\n\r\n")

@@ -30,7 +30,7 @@ async def start_control(valkey: ValkeyServer, tmp_path: Path) -> AsyncIterator[C
             text: str = "", *, runtime: str = "run", env: dict[str, str] | None = None, **options: object
         ) -> RunningControl:
             environment = {"TUNEGATE_ADMIN_KEY": ADMIN_KEY} if env is None else env
-            control = RunningControl(tmp_path, runtime, text, valkey.url, environment, **options)  # type: ignore[arg-type]
+            control = RunningControl(tmp_path, runtime, text, valkey.url, environment, **options)  # type: ignore[arg-type]  # options of its own
             return await stack.enter_async_context(control)
 
         yield start

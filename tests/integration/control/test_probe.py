@@ -196,7 +196,7 @@ class TestCommand:
 
     @pytest.fixture
     async def control(self, start_control: Start, upstream: QuirkyUpstream) -> RunningControl:
-        return await start_control(file_for(upstream, ", prices: {m: {input: 1, output: 2}}"))  # type: ignore[no-any-return]
+        return await start_control(file_for(upstream, ", prices: {m: {input: 1, output: 2}}"))  # type: ignore[no-any-return]  # the fixture is typed as any callable
 
     async def test_it_asks_before_it_spends(self, run: Run, upstream: QuirkyUpstream) -> None:
         refused = await run("upstreams", "probe", "quirky", text="n\n", expect=1)

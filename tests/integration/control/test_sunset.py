@@ -332,7 +332,7 @@ class TestServed:
         async def newest() -> Any:
             return (await control.call("GET", "/aliases/support/revisions"))["data"][0]
 
-        await until(lambda: control.plane.keeper.current.aliases["support"].revision == 2, "the move")  # type: ignore[union-attr]
+        await until(lambda: control.plane.keeper.current.aliases["support"].revision == 2, "the move")  # type: ignore[union-attr]  # it has a plane here
         move = await newest()
         assert (move["author"], move["model"], move["moved"]["to"]) == ("sunset", "gpt-new", "support-v2")
         await control.call("POST", "/aliases/support/rollback", {"revision": 1})

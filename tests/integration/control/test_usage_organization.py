@@ -113,7 +113,7 @@ async def test_groups_and_filters(admin: openai.AsyncOpenAI, book: Book) -> None
         ({"batch": True}, 0),
         ({"batch": False}, 4),
     ):
-        page = await usage.completions(start_time=day - 2 * DAY, end_time=day, **filters)  # type: ignore[arg-type]
+        page = await usage.completions(start_time=day - 2 * DAY, end_time=day, **filters)  # type: ignore[arg-type]  # filters are of many types
         found: list[Any] = [result for bucket in page.data for result in bucket.results]
         assert sum(each.num_model_requests for each in found) == requests, filters
 
@@ -143,7 +143,7 @@ async def test_hours_and_minutes(admin: openai.AsyncOpenAI, book: Book) -> None:
     page = await usage.completions(
         start_time=seven, bucket_width="1m", limit=3, group_by=["model"], api_key_ids=[KEY_C], models=["m"]
     )
-    assert [[result.model for result in each.results] for each in page.data] == [[], ["m"], ["m"]]  # type: ignore[union-attr]
+    assert [[result.model for result in each.results] for each in page.data] == [[], ["m"], ["m"]]  # type: ignore[union-attr]  # results of this one kind
     page = await usage.completions(start_time=seven, bucket_width="1m", limit=3, models=["other"])
     assert [each.results for each in page.data] == [[], [], []]
 

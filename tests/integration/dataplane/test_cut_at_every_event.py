@@ -30,7 +30,7 @@ from tests.support.gateway import RunningGateway
 
 MODEL = "fake-cut"
 PROMPT_NANOUSD, COMPLETION_NANOUSD = 1_000, 2_000
-PROMPT_TOKENS = count_prompt({"messages": json.dumps(HI).encode()}, MODEL)  # type: ignore[dict-item]
+PROMPT_TOKENS = count_prompt({"messages": json.dumps(HI).encode()}, MODEL)  # type: ignore[dict-item]  # bytes do for a Raw
 
 
 def called(arguments: str) -> bytes:

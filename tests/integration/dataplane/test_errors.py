@@ -40,7 +40,7 @@ class TestKeys:
     async def test_no_or_bad_keys(self, gateway: RunningGateway, authorization: str | None) -> None:
         async with client_of(gateway.url, None) as client:
             given = {} if authorization is None else {"authorization": authorization.encode("latin-1")}
-            reply = await client.http.post(gateway.url + CHAT, content=b"{", headers=given)  # type: ignore[arg-type]
+            reply = await client.http.post(gateway.url + CHAT, content=b"{", headers=given)  # type: ignore[arg-type]  # odd headers are the point
 
         assert told(reply) == (401, INVALID, "invalid_api_key")
 

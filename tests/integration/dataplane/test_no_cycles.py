@@ -46,7 +46,7 @@ async def test_calls_leave_no_cycles(
 ) -> None:
     def plays(*steps: object, times: int = CALLS) -> None:
         for _ in range(times):
-            upstream.plays("cycles", *steps)  # type: ignore[arg-type]
+            upstream.plays("cycles", *steps)  # type: ignore[arg-type]  # steps of every kind
 
     plain = chat_bytes(key, model="cycles")
     stream = chat_bytes(key, model="cycles", stream=True)

@@ -9,6 +9,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.unit.bench.rows import plain_row
+
 BENCH = Path(__file__).parents[3] / "bench"
 PICTURES = BENCH.parent / "docs" / "pictures"
 VERSIONS = {"litellm": "1.2.3"}
@@ -24,22 +26,7 @@ def beside(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def results_of(beside: ModuleType, costs: dict[tuple[str, str], tuple[float, float]], errors: int = 0):
     """Results of one round: CPU of the proxy and of its store by contender and test."""
-    plain = beside.report.Row(
-        who="",
-        test="",
-        round=0,
-        unit="request",
-        errors=0,
-        reason="",
-        per_s=1000.0,
-        cpu_us=0.0,
-        store_us=0.0,
-        cpu_percent=50.0,
-        p50_ms=1.0,
-        p99_ms=2.0,
-        transit_p50_ms=None,
-        transit_p99_ms=None,
-    )
+    plain = plain_row(beside.report)
     rows = [
         replace(
             plain, who=who, test=test, cpu_us=cpu, store_us=store, errors=errors if who == "litellm" else 0

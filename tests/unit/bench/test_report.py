@@ -6,6 +6,8 @@ from types import ModuleType
 
 import pytest
 
+from tests.unit.bench.rows import plain_row
+
 BENCH = Path(__file__).parents[3] / "bench"
 
 
@@ -19,22 +21,7 @@ def report(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def results_of(report: ModuleType, cpu_us: dict[str, list[float]], *, test: str = "json-c64"):
     """Results whose contenders took `cpu_us`, one figure a round."""
-    plain = report.Row(
-        who="",
-        test=test,
-        round=0,
-        unit="request",
-        errors=0,
-        reason="",
-        per_s=1000.0,
-        cpu_us=0.0,
-        store_us=5.0,
-        cpu_percent=50.0,
-        p50_ms=1.0,
-        p99_ms=2.0,
-        transit_p50_ms=None,
-        transit_p99_ms=None,
-    )
+    plain = plain_row(report, test=test, store_us=5.0)
     rows = [
         replace(plain, who=who, round=number, cpu_us=value)
         for who, values in cpu_us.items()

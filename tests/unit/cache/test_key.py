@@ -23,9 +23,9 @@ class TestScope:
 
     def test_cannot_be_left_out(self) -> None:
         with pytest.raises(TypeError):
-            Scope()  # type: ignore[call-arg]
+            Scope()  # type: ignore[call-arg]  # what must not be possible
         with pytest.raises(TypeError):
-            Question(route="r", model="m", fingerprint=b"", body=b"")  # type: ignore[call-arg]
+            Question(route="r", model="m", fingerprint=b"", body=b"")  # type: ignore[call-arg]  # as above
 
 
 class TestKey:
@@ -38,7 +38,7 @@ class TestKey:
             replace(QUESTION, body=b'{"a":1}'),
         ]
         keys = {KEYS.key(question, GENERATIONS) for question in [QUESTION, *others]}
-        keys |= {KEYS.key(QUESTION, other) for other in [(2, 2, 3), (1, 3, 3), (1, 2, 4)]}  # type: ignore[arg-type]
+        keys |= {KEYS.key(QUESTION, other) for other in [(2, 2, 3), (1, 3, 3), (1, 2, 4)]}  # type: ignore[arg-type]  # three numbers do for generations
         keys.add(Keys(b"another secret").key(QUESTION, GENERATIONS))
 
         assert len(keys) == 10

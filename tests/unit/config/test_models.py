@@ -93,7 +93,7 @@ def test_a_section_whose_entries_are_commented_out_is_empty() -> None:
 def test_everything_is_frozen() -> None:
     settings = loaded(BARE)
     with pytest.raises(ValidationError, match="frozen"):
-        settings.server.port = 1  # type: ignore[misc]
+        settings.server.port = 1  # type: ignore[misc]  # what must not be possible
 
 
 def test_pydantics_own_messages_hide_what_they_were_given() -> None:

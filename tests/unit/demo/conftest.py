@@ -13,7 +13,8 @@ import pytest
 import pytest_asyncio
 
 from gateway.demo.app import DemoApp, Pacing
-from gateway.demo.server import listen, make_server
+from gateway.demo.server import make_server
+from gateway.process import listen
 
 NOW = 1_795_000_000.0
 
@@ -45,7 +46,7 @@ def folder() -> Iterator[Path]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def served(folder: Path) -> AsyncIterator[Demo]:
     demo = Demo(str(folder / "demo.sock"))
-    app = DemoApp(demo.pacing, clock=lambda: NOW, sleep=demo.sleep, chance=random.Random(7))  # noqa: S311
+    app = DemoApp(demo.pacing, clock=lambda: NOW, sleep=demo.sleep, chance=random.Random(7))  # noqa: S311  # the same draws each time
     server = make_server(app)
     serving = asyncio.ensure_future(server.serve(sockets=[listen(demo.socket)]))
     yield demo

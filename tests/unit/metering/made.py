@@ -24,7 +24,7 @@ def record(request_id: str = "req_1", **fields: object) -> LedgerRecord:
         "cost_nanousd": 4500,
         "usage_source": "upstream",
     }
-    return LedgerRecord(request_id=request_id, **(known | fields))  # type: ignore[arg-type]
+    return LedgerRecord(request_id=request_id, **(known | fields))  # type: ignore[arg-type]  # fields of every type
 
 
 def settlement(request_id: str = "req_1", **fields: object) -> Settlement:
@@ -45,7 +45,7 @@ def reservation(request_id: str = "req_1", **fields: object) -> OpenReservation:
         "has_credit": False,
         "basis": Basis(route="chat.completions", alias="support", model="ft:m", upstream="openai").encode(),
     }
-    return OpenReservation(request_id=request_id, **(known | fields))  # type: ignore[arg-type]
+    return OpenReservation(request_id=request_id, **(known | fields))  # type: ignore[arg-type]  # fields of every type
 
 
 @dataclass

@@ -60,7 +60,7 @@ class Bench:
         self.counted: list[str] = []
         self.sweeper = Sweeper(
             self.accounts,
-            self.takeover,  # type: ignore[arg-type]
+            self.takeover,  # type: ignore[arg-type]  # a twin
             shards,
             on_settled=self.counted.append,
             clock=lambda: self.now,
@@ -233,13 +233,13 @@ async def test_it_runs_until_it_is_cancelled_and_a_bug_does_not_end_it():
         return bench.now
 
     async def bug(*_: object) -> list[OpenReservation]:
-        bench.accounts.overdue = overdue  # type: ignore[method-assign]
+        bench.accounts.overdue = overdue  # type: ignore[method-assign]  # a fault is planted
         looks.set()
         raise KeyError("a bug")
 
     overdue = bench.accounts.overdue
-    bench.accounts.overdue = bug  # type: ignore[method-assign,assignment]
-    sweeper = Sweeper(bench.accounts, bench.takeover, ("07",), clock=clock, sleep=no_pause)  # type: ignore[arg-type]
+    bench.accounts.overdue = bug  # type: ignore[method-assign,assignment]  # a fault is planted
+    sweeper = Sweeper(bench.accounts, bench.takeover, ("07",), clock=clock, sleep=no_pause)  # type: ignore[arg-type]  # a twin
     task = asyncio.create_task(sweeper.run())
     while not bench.accounts.ids:
         await asyncio.sleep(0)

@@ -125,7 +125,7 @@ async def test_an_empty_stream_is_an_error() -> None:
     async def answer(call: ProviderCall) -> Answer:
         return Answer(chunks=engine._chunks())
 
-    engine.answer = answer  # type: ignore[method-assign]
+    engine.answer = answer  # type: ignore[method-assign]  # a fault is planted
     assert (await served(engine, stream=True)).status == 502
 
 

@@ -104,7 +104,7 @@ class ScriptedNode(ScriptedAddress):
     def _greet(self, transport: ScriptedTransport) -> None:
         super()._greet(transport)
         reader = hiredis.Reader(notEnoughData=...)
-        transport.write = lambda data: self._hear(transport, reader, data)  # type: ignore[method-assign]
+        transport.write = lambda data: self._hear(transport, reader, data)  # type: ignore[method-assign]  # what is written is heard here
 
     def _hear(self, transport: ScriptedTransport, reader: hiredis.Reader, data: bytes) -> None:
         reader.feed(data)
@@ -126,7 +126,7 @@ class ScriptedNode(ScriptedAddress):
             else:
                 reply = self.replies.pop(0) if self.replies else b"+OK\r\n"
             if reply is None:
-                transport.write = lambda _: None  # type: ignore[method-assign]
+                transport.write = lambda _: None  # type: ignore[method-assign]  # nothing is heard any more
                 return
             transport.says(reply)
 
