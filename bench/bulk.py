@@ -45,21 +45,23 @@ class BulkLedger:
 
     def settle(self, settlement: Settlement, settled_ms: int) -> None:
         """Write the record, count the call."""
-        names, arguments = account_wire.settle_call(settlement)
-        mark, ledger = names[4], names[5]
-        _, state, record, admitted_ms, _, _, credit, was_reserved, _, dimensions, *counters = arguments
-        if was_reserved or state == "withdrawn" or settled_ms < self._settled_ms:
+        names = keys.of_account(settlement.key_id)
+        state, admitted_ms = settlement.state, settlement.admitted_ms
+        counters, dimensions = account_wire.counts_of(settlement.counters), settlement.dimensions.joined()
+        if settlement.was_reserved or state == "withdrawn" or settled_ms < self._settled_ms:
             raise ValueError("only calls that were served and hold nothing, in the order of time")
         self._settled_ms = settled_ms
-        self._write("XADD", ledger, f"{settled_ms}-*", "t", "event", "r", record)
+        self._write("XADD", names.ledger, f"{settled_ms}-*", "t", "event", "r", settlement.record)
         if settled_ms + MARK_MS > self._now_ms:
             told = f"{state} {admitted_ms}"
             if state != "exact":
-                told += f" {credit}|{' '.join(map(str, counters))}|{dimensions}"
-            self._write("SET", mark, told, "PXAT", settled_ms + MARK_MS)
+                told += f" {settlement.has_credit:d}|{' '.join(map(str, counters))}|{dimensions}"
+            self._write("SET", names.marks + settlement.request_id, told, "PXAT", settled_ms + MARK_MS)
         group = (settlement.key_id, settlement.has_credit, dimensions, _hour(admitted_ms // 3_600_000))
         sums = self._sums.get(group)
-        self._sums[group] = counters if sums is None else [a + b for a, b in zip(sums, counters, strict=True)]
+        self._sums[group] = (
+            list(counters) if sums is None else [a + b for a, b in zip(sums, counters, strict=True)]
+        )
         self._calls += 1
         if self._calls % _EACH == 0:
             self._count()

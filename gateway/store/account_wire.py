@@ -1,10 +1,14 @@
-"""What the scripts of the accounts are told, and what their replies mean. Pure: nothing is sent here."""
+"""What the scripts of the accounts are told, and what their replies mean. Pure: nothing is sent here.
+
+Two of them run for each call, so these commands are not packed argument by argument: what is the same in all
+calls of a key is kept packed, and what varies is put into its middle.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import cast
+from typing import NamedTuple, cast
 
 import msgspec
 
@@ -16,6 +20,7 @@ from gateway.limits.values import (
     AccountView,
     Admission,
     Bounds,
+    Budget,
     Counted,
     Counters,
     Dimensions,
@@ -30,44 +35,55 @@ from gateway.limits.values import (
 )
 from gateway.limits.verdict import Levels, admitted, refused, window_of
 from gateway.store import keys
+from gateway.store.address import Command
 from gateway.store.client import pairs
+from gateway.store.greeting import pack
+from gateway.store.scripts import Script
 
-Call = tuple[Sequence[str], Sequence[str | bytes | int]]
-"""Keys and arguments of a script."""
+Packed = tuple[str, bytes]
+"""A call of a script: its first key, and the command as it is sent."""
+
+_KEPT = 20_000
+"""Of how many keys calls are packed but for what varies: as many as a worker remembers."""
+
+_OF_AN_ADMISSION, _OF_A_SETTLEMENT = 3, 5
+"""How many arguments vary from call to call; they come first, in the order of the scripts' heads."""
 
 _REASONS: tuple[Reason, ...] = ("requests", "tokens", "concurrency", "budget", "credit")
 _RESULTS: tuple[SettlementResult, ...] = ("absent", "stored", "duplicate", "corrected")
 _STALE, _ADMITTED = 0, 1
 
 
-def admit_call(admission: Admission) -> Call:
-    """What `admit.lua` is told. Raises `ValueError` where money must be held and no bound is known."""
-    key_id, budget, bound = admission.key_id, admission.budget, admission.bound_nanousd
-    if bound is None and (budget is not None or admission.has_credit):
+def admit_command(script: Script, admission: Admission) -> Packed:
+    """The call of `admit.lua`. Raises `ValueError` where money must be held and no bound is known."""
+    bound_nanousd = admission.bound_nanousd
+    if bound_nanousd is None and (admission.budget is not None or admission.has_credit):
         raise ValueError("a call that is paid from a budget or credit needs a bound of its cost")
-    names = keys.of_account(key_id)
-    return (
-        (
-            names.record,
-            names.limits,
-            names.account,
-            names.reservations,
-            names.leases,
-            names.marks + admission.request_id,
-        ),
-        (
-            admission.request_id,
-            admission.revision,
-            admission.process,
-            key_id,
-            *_limits(admission.bounds),
-            _tokens(admission.tokens),
-            "-" if bound is None else min(bound, MAX_NANOUSD),
-            "" if budget is None else budget.period,
-            "" if budget is None else budget.limit_nanousd,
-            int(admission.has_credit),
-            admission.basis,
-        ),
+    fixed = _of_admissions(
+        script.sha,
+        admission.key_id,
+        admission.revision,
+        admission.process,
+        admission.bounds,
+        admission.budget,
+        admission.has_credit,
+        admission.basis,
+    )
+    request_id = admission.request_id.encode()
+    mark = fixed.marks + request_id
+    tokens = b"%d" % min(max(0, admission.tokens), UNLIMITED)
+    bound = b"-" if bound_nanousd is None else b"%d" % min(bound_nanousd, MAX_NANOUSD)
+    return fixed.key, b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b" % (
+        fixed.head,
+        len(mark),
+        mark,
+        len(request_id),
+        request_id,
+        len(tokens),
+        tokens,
+        len(bound),
+        bound,
+        fixed.tail,
     )
 
 
@@ -90,31 +106,42 @@ def verdict(reply: list[int], admission: Admission) -> Verdict:
     return refused(reason, admission, admission.bounds, levels, left)
 
 
-def settle_call(settlement: Settlement) -> Call:
-    """What `settle.lua` is told."""
-    names = keys.of_account(settlement.key_id)
-    return (
-        (
-            names.limits,
-            names.account,
-            names.reservations,
-            names.leases,
-            names.marks + settlement.request_id,
-            names.ledger,
-        ),
-        (
-            settlement.request_id,
-            settlement.state,
-            settlement.record,
-            settlement.admitted_ms,
-            _tokens(settlement.tokens_actual),
-            _limit(settlement.tpm),
-            int(settlement.has_credit),
-            int(settlement.was_reserved),
-            int(settlement.only_if_reserved),
-            settlement.dimensions.joined(),
-            *_counts(settlement.counters),
-        ),
+def settle_command(script: Script, settlement: Settlement) -> Packed:
+    """The call of `settle.lua`."""
+    fixed = _of_settlements(
+        script.sha,
+        settlement.key_id,
+        settlement.state,
+        settlement.tpm,
+        settlement.has_credit,
+        settlement.was_reserved,
+        settlement.only_if_reserved,
+        settlement.dimensions,
+    )
+    request_id = settlement.request_id.encode()
+    mark = fixed.marks + request_id
+    record = settlement.record
+    admitted_ms = b"%d" % settlement.admitted_ms
+    tokens = b"%d" % min(max(0, settlement.tokens_actual), UNLIMITED)
+    counts = b"%d %d %d %d %d %d %d %d %d %d" % counts_of(settlement.counters)
+    return fixed.key, (
+        b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b"
+        % (
+            fixed.head,
+            len(mark),
+            mark,
+            len(request_id),
+            request_id,
+            len(record),
+            record,
+            len(admitted_ms),
+            admitted_ms,
+            len(tokens),
+            tokens,
+            len(counts),
+            counts,
+            fixed.tail,
+        )
     )
 
 
@@ -177,25 +204,103 @@ def account_view(
     )
 
 
-@lru_cache(maxsize=1024)
-def _limits(bounds: Bounds) -> tuple[int | str, int | str, int | str]:
-    return _limit(bounds.rpm), _limit(bounds.tpm), _limit(bounds.concurrency)
-
-
-def _limit(limit: int | None) -> int | str:
-    return "" if limit is None or limit >= UNLIMITED else limit
-
-
-def _tokens(tokens: int) -> int:
-    return min(max(0, tokens), UNLIMITED)
-
-
-def _counts(counters: Counters) -> tuple[int, ...]:
+def counts_of(counters: Counters) -> tuple[int, ...]:
     """Counters the script can add: an upstream may report anything, and half a settlement must not fail."""
     counts: tuple[int, ...] = msgspec.structs.astuple(counters)
     if min(counts) >= 0 and max(counts) <= MAX_NANOUSD:
         return counts
     return tuple(min(max(0, count), MAX_NANOUSD) for count in counts)
+
+
+class _Fixed(NamedTuple):
+    """What is the same in each call of a key: packed once, around the little that is not.
+
+    Args:
+        key: the first key, which says where a cluster has them all.
+        marks: what the mark's name begins with; the mark is the last key, so the call goes on with it.
+    """
+
+    key: str
+    head: bytes
+    marks: bytes
+    tail: bytes
+
+
+@lru_cache(maxsize=_KEPT)
+def _of_admissions(
+    sha: str,
+    key_id: str,
+    revision: int,
+    process: str,
+    bounds: Bounds,
+    budget: Budget | None,
+    has_credit: bool,
+    basis: bytes,
+) -> _Fixed:
+    names = keys.of_account(key_id)
+    return _fixed(
+        sha,
+        (names.record, names.limits, names.account, names.reservations, names.leases),
+        names.marks,
+        _OF_AN_ADMISSION,
+        (
+            revision,
+            process,
+            key_id,
+            _limit(bounds.rpm),
+            _limit(bounds.tpm),
+            _limit(bounds.concurrency),
+            "" if budget is None else budget.period,
+            "" if budget is None else budget.limit_nanousd,
+            int(has_credit),
+            basis,
+        ),
+    )
+
+
+@lru_cache(maxsize=_KEPT)
+def _of_settlements(
+    sha: str,
+    key_id: str,
+    state: State,
+    tpm: int | None,
+    has_credit: bool,
+    was_reserved: bool,
+    only_if_reserved: bool,
+    dimensions: Dimensions,
+) -> _Fixed:
+    names = keys.of_account(key_id)
+    return _fixed(
+        sha,
+        (names.limits, names.account, names.reservations, names.leases, names.ledger),
+        names.marks,
+        _OF_A_SETTLEMENT,
+        (
+            state,
+            _limit(tpm),
+            int(has_credit),
+            int(was_reserved),
+            int(only_if_reserved),
+            dimensions.joined(),
+        ),
+    )
+
+
+def _fixed(sha: str, names: Sequence[str], marks: str, varying: int, tail: Command) -> _Fixed:
+    """`varying`: how many arguments stand before `tail`."""
+    keys_in_all = len(names) + 1
+    head = pack(("EVALSHA", sha, keys_in_all, *names))
+    in_all = 3 + keys_in_all + varying + len(tail)
+    return _Fixed(names[0], b"*%d\r\n%b" % (in_all, _uncounted(head)), marks.encode(), _uncounted(pack(tail)))
+
+
+def _uncounted(packed: bytes) -> bytes:
+    """A packed command without the line that counts its parts."""
+    return packed[packed.index(b"\n") + 1 :]
+
+
+def _limit(limit: int | None) -> int | str:
+    return "" if limit is None or limit >= UNLIMITED else limit
 
 
 def _window_now(limits: dict[bytes, bytes], name: bytes, limit: int | None, now_ms: int) -> Window | None:

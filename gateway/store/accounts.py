@@ -21,6 +21,7 @@ from gateway.limits.values import (
 from gateway.store import account_wire, keys
 from gateway.store.account_scripts import AccountScripts
 from gateway.store.client import Store
+from gateway.store.errors import StoreReplyError
 
 RENEW_AT_ONCE = 500
 """Calls that one script call renews: so many keep the server busy for a fraction of a millisecond."""
@@ -47,8 +48,12 @@ class AccountStore:
 
         Idempotent by request id: a call that is open or settled is admitted again without being taken again.
         """
-        names, arguments = account_wire.admit_call(admission)
-        reply = await self._store.script(self._scripts.admit, names, arguments, timeout_s=timeout_s)
+        script = self._scripts.admit
+        key, packed = account_wire.admit_command(script, admission)
+        try:
+            reply = await self._store.send(script, key, packed, timeout_s)
+        except StoreReplyError as error:
+            reply = await self._store.send_again(error, script, packed, timeout_s)
         return account_wire.verdict(reply, admission)
 
     async def settle(self, settlement: Settlement, *, timeout_s: float | None = None) -> SettlementResult:
@@ -57,8 +62,12 @@ class AccountStore:
         "stored" once; "duplicate" where a record is there that knows as much; "corrected" where this one knew
         more; "absent" where `only_if_reserved` found no reservation whose lease is over.
         """
-        names, arguments = account_wire.settle_call(settlement)
-        reply = await self._settling.script(self._scripts.settle, names, arguments, timeout_s=timeout_s)
+        script = self._scripts.settle
+        key, packed = account_wire.settle_command(script, settlement)
+        try:
+            reply = await self._settling.send(script, key, packed, timeout_s)
+        except StoreReplyError as error:
+            reply = await self._settling.send_again(error, script, packed, timeout_s)
         return account_wire.settlement_result(reply)
 
     async def renew(self, process: str, calls: Mapping[str, Sequence[str]]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from gateway.store.lane import Lane
 from gateway.store.replicated import NotReplicated, ReplicatedLane, ReplicatedNodeLane, Replication
 from gateway.store.scripts import Script
 from gateway.store.sentinel import Primary
+from gateway.store.slots import slot_of, slot_of_key
 from gateway.store.topology import NodeLane, Topology
 from gateway.store.wire import outcomes
 
@@ -117,7 +118,7 @@ class Store:
         packed = pack(args)
         if self._cluster is None:
             return await self._lane.send(packed, timeout_s)
-        return await self._cluster.call(args, packed, timeout_s)
+        return await self._cluster.call(slot_of(args), packed, timeout_s)
 
     async def call_many(self, commands: Sequence[Command], *, timeout_s: float | None = None) -> list[Any]:
         """Run commands in one write a server, each on its own: this is no transaction.
@@ -145,14 +146,35 @@ class Store:
         """
         command = ("EVALSHA", script.sha, len(keys), *keys, *args)
         packed = pack(command)
-        if self._cluster is not None:
-            return await self._cluster.call(command, packed, timeout_s, script)
-        lane = self._lane
         try:
-            return await lane.send(packed, timeout_s)
+            return await self.send(script, keys[0] if keys else None, packed, timeout_s)
         except StoreReplyError as error:
-            if error.code != "NOSCRIPT":
-                raise
+            return await self.send_again(error, script, packed, timeout_s)
+
+    def send(
+        self, script: Script, key: str | bytes | None, packed: bytes, timeout_s: float | None = None
+    ) -> Awaitable[Any]:
+        """Send a packed call of a script. What is returned raises like `call`.
+
+        A `StoreReplyError` of it is for `send_again`. Raises `StoreAway` at once where the store is away.
+
+        Args:
+            key: the first one.
+        """
+        if self._cluster is None:
+            return self._lane.send(packed, timeout_s)
+        return self._cluster.call(None if key is None else slot_of_key(key), packed, timeout_s, script)
+
+    async def send_again(
+        self, error: StoreReplyError, script: Script, packed: bytes, timeout_s: float | None = None
+    ) -> Any:
+        """The reply to what `send` sent, where the server did not know the script: now it is given the text.
+
+        Raises any other `error`, and like `call`.
+        """
+        if error.code != "NOSCRIPT" or self._cluster is not None:  # nodes of a cluster were told at once
+            raise error
+        lane = self._lane
         loading = lane.send(pack(("SCRIPT", "LOAD", script.source)), timeout_s)
         running = lane.send(packed, timeout_s)  # in the same write
         reply = (await outcomes([loading, running]))[1]

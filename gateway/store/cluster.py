@@ -76,9 +76,9 @@ class Cluster:
         self._clock = clock
 
     async def call(
-        self, command: Command, packed: bytes, timeout_s: float | None, script: Script | None = None
+        self, slot: int | None, packed: bytes, timeout_s: float | None, script: Script | None = None
     ) -> Any:
-        """Run one command on the node of its first key.
+        """Run one command on the node of a slot, that of its first key; None for one without keys.
 
         Raises `StoreAway`, also where the cluster does not serve that slot in time; `StoreReplyError` for any
         other error reply.
@@ -87,7 +87,6 @@ class Cluster:
             script: what this command runs, for a node that does not know it.
         """
         deadline = self._deadline(timeout_s)
-        slot = slot_of(command)
         lane = self.topology.lane_of(slot)
         try:
             return await lane.send(packed, timeout_s)

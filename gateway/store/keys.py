@@ -7,7 +7,6 @@ goes with them. In the response cache, which may be a server of its own, each ca
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import NamedTuple
 
 KEYS_INDEX = "keys:index"
@@ -120,7 +119,6 @@ class AccountNames(NamedTuple):
     ledger: str
 
 
-@lru_cache(maxsize=20_000)
 def of_account(key_id: str) -> AccountNames:
     """The keys of the calls of this virtual key."""
     shard = key_id[:2]

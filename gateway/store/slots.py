@@ -15,7 +15,16 @@ from redis.crc import key_slot
 
 from gateway.store.address import Command
 
-__all__ = ["SLOTS", "Node", "Redirection", "SlotMap", "read_map", "read_redirection", "slot_of"]
+__all__ = [
+    "SLOTS",
+    "Node",
+    "Redirection",
+    "SlotMap",
+    "read_map",
+    "read_redirection",
+    "slot_of",
+    "slot_of_key",
+]
 
 Node = tuple[str, int]
 """Host and port, as the cluster names them."""
@@ -65,7 +74,11 @@ def slot_of(command: Command) -> int | None:
     at = _KEY_AT.get(command[0], 1)
     if len(command) <= at:
         return None
-    key = command[at]
+    return slot_of_key(command[at])
+
+
+def slot_of_key(key: str | bytes | int) -> int:
+    """The slot of a key, or of its hash tag."""
     slot: int = key_slot(key if type(key) is bytes else str(key).encode())
     return slot
 

@@ -4,10 +4,10 @@
 -- KEYS[3]            its money (key_account); day and month stand at KEYS[3]:yyyymmdd and :yyyymm, same slot
 -- KEYS[4], KEYS[5]   reservations and leases of the shard
 -- KEYS[6]            the call's mark
--- ARGV[1]..ARGV[4]   request id, revision, process (no spaces), key id
--- ARGV[5]..ARGV[7]   limits: requests a minute, tokens a minute, calls at once; "" = unlimited
--- ARGV[8]            tokens
--- ARGV[9]            bound of the cost, nano-dollars; "-" = unknown, only where nothing is held
+-- ARGV[1], ARGV[2]   request id, tokens
+-- ARGV[3]            bound of the cost, nano-dollars; "-" = unknown, only where nothing is held
+-- ARGV[4]..ARGV[6]   revision, process (no spaces), key id
+-- ARGV[7]..ARGV[9]   limits: requests a minute, tokens a minute, calls at once; "" = unlimited
 -- ARGV[10], ARGV[11] budget: "day", "month", "total" or "", and its limit, nano-dollars
 -- ARGV[12]           1 = paid from credit, else 0
 -- ARGV[13]           basis of the record, should the process die
@@ -19,12 +19,12 @@
 local STALE, ADMITTED, REQUESTS, TOKENS, CONCURRENCY, BUDGET, CREDIT = 0, 1, 2, 3, 4, 5, 6
 local IDLE_MS, DAY_MS, MONTH_MS = 120000, 4 * 86400000, 64 * 86400000
 
-if redis.call('HGET', KEYS[1], 'rev') ~= ARGV[2] then
+if redis.call('HGET', KEYS[1], 'rev') ~= ARGV[4] then
   return {STALE}
 end
 
 local now = now_ms()
-local id, process, limits = ARGV[1], ARGV[3], KEYS[2]
+local id, process, limits = ARGV[1], ARGV[5], KEYS[2]
 
 -- Drop the calls of processes that did not renew them. Returns calls at once, and those of this process.
 local function count_anew()
@@ -64,7 +64,7 @@ end
 
 local verdict = ADMITTED
 
-local rpm, rpm_level = tonumber(ARGV[5]), 0
+local rpm, rpm_level = tonumber(ARGV[7]), 0
 if rpm == 0 then
   verdict = REQUESTS
 elseif rpm then
@@ -74,7 +74,7 @@ elseif rpm then
   end
 end
 
-local tpm, tpm_level, tokens = tonumber(ARGV[6]), 0, tonumber(ARGV[8])
+local tpm, tpm_level, tokens = tonumber(ARGV[8]), 0, tonumber(ARGV[2])
 if tpm == 0 then
   verdict = verdict == ADMITTED and TOKENS or verdict
 elseif tpm then
@@ -84,7 +84,7 @@ elseif tpm then
   end
 end
 
-local concurrency = tonumber(ARGV[7])
+local concurrency = tonumber(ARGV[9])
 if verdict == ADMITTED and concurrency and open >= concurrency then
   verdict = CONCURRENCY
 end
@@ -92,7 +92,7 @@ end
 local period, has_credit = ARGV[10], ARGV[12] == '1'
 local bound, budget_left, credit_left, day, month = 0, 0, 0, nil, nil
 if period ~= '' or has_credit then
-  bound = tonumber(ARGV[9])
+  bound = tonumber(ARGV[3])
   day = KEYS[3] .. ':' .. day_of(now)
   month = string.sub(day, 1, -3)
   local total = redis.call('HMGET', KEYS[3], 'cost_nanousd', 'held', 'granted', 'spent')
@@ -129,8 +129,8 @@ if is_taken then
     since = now_text
     redis.call('HSET', limits, since_field, since)
   end
-  redis.call('HSET', KEYS[4], id, now_text .. ' ' .. process .. ' ' .. since .. ' ' .. ARGV[8] .. ' '
-    .. int(bound) .. ' ' .. ARGV[9] .. ' ' .. ARGV[12] .. ' ' .. ARGV[4] .. ' ' .. ARGV[13])
+  redis.call('HSET', KEYS[4], id, now_text .. ' ' .. process .. ' ' .. since .. ' ' .. ARGV[2] .. ' '
+    .. int(bound) .. ' ' .. ARGV[3] .. ' ' .. ARGV[12] .. ' ' .. ARGV[6] .. ' ' .. ARGV[13])
   redis.call('ZADD', KEYS[5], lease, id)
   open, rpm_level, tpm_level = open + 1, rpm_level + UNIT, tpm_level + tokens * UNIT
   redis.call('HSET', limits, 'open', open, calls_field, (own_calls or 0) + 1, 'e:' .. process, lease)
@@ -139,10 +139,10 @@ if is_taken then
   end
   if bound > 0 then
     budget_left, credit_left = budget_left - bound, credit_left - bound
-    redis.call('HINCRBY', KEYS[3], 'held', ARGV[9])
-    redis.call('HINCRBY', day, 'held', ARGV[9])
+    redis.call('HINCRBY', KEYS[3], 'held', ARGV[3])
+    redis.call('HINCRBY', day, 'held', ARGV[3])
     redis.call('PEXPIRE', day, DAY_MS)
-    redis.call('HINCRBY', month, 'held', ARGV[9])
+    redis.call('HINCRBY', month, 'held', ARGV[3])
     redis.call('PEXPIRE', month, MONTH_MS)
   end
 end
@@ -154,11 +154,11 @@ local function is_outdated(written_at, written_of, limit)
 end
 local is_written = is_taken
 if rpm and rpm > 0 and (is_taken or is_outdated(kept[2], kept[3], rpm)) then
-  redis.call('HSET', limits, 'rpm', int(rpm_level), 'rpm_at', now_text, 'rpm_of', ARGV[5])
+  redis.call('HSET', limits, 'rpm', int(rpm_level), 'rpm_at', now_text, 'rpm_of', ARGV[7])
   is_written = true
 end
 if tpm and tpm > 0 and (is_taken or is_outdated(kept[5], kept[6], tpm)) then
-  redis.call('HSET', limits, 'tpm', int(tpm_level), 'tpm_at', now_text, 'tpm_of', ARGV[6])
+  redis.call('HSET', limits, 'tpm', int(tpm_level), 'tpm_at', now_text, 'tpm_of', ARGV[8])
   is_written = true
 end
 if is_written then

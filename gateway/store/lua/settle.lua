@@ -2,18 +2,20 @@
 -- KEYS[1]            buckets and calls at once of the key (keys.py: key_limits)
 -- KEYS[2]            its money (key_account); day and month stand at KEYS[2]:yyyymmdd and :yyyymm, same slot
 -- KEYS[3], KEYS[4]   reservations and leases of the shard
--- KEYS[5]            the call's mark
--- KEYS[6]            the shard's ledger; its usage counters have the same tag (usage_of_day, usage_of_hour)
--- ARGV[1]..ARGV[3]   request id, state, record as JSON
--- ARGV[4]            when it was admitted, ms: the hour, day and month that it counts to
--- ARGV[5], ARGV[6]   what it took of the tokens a minute; that limit as admitted, "" = unlimited: it took none
--- ARGV[7]            1 = paid from credit, else 0
--- ARGV[8]            1 = the store admitted it, else 0
--- ARGV[9]            1 = only if its reservation is open and the lease over, else 0
--- ARGV[10]           dimensions of the usage counters, joined by U+001F
--- ARGV[11]..ARGV[20] counters, in the order of METRICS below
+-- KEYS[5]            the shard's ledger; its usage counters have the same tag (usage_of_day, usage_of_hour)
+-- KEYS[6]            the call's mark
+-- ARGV[1], ARGV[2]   request id, record as JSON
+-- ARGV[3]            when it was admitted, ms: the hour, day and month that it counts to
+-- ARGV[4]            what it took of the tokens a minute
+-- ARGV[5]            counters, in the order of METRICS below, with a space between two
+-- ARGV[6]            state
+-- ARGV[7]            the limit of tokens a minute as admitted, "" = unlimited: it took none
+-- ARGV[8]            1 = paid from credit, else 0
+-- ARGV[9]            1 = the store admitted it, else 0
+-- ARGV[10]           1 = only if its reservation is open and the lease over, else 0
+-- ARGV[11]           dimensions of the usage counters, joined by U+001F
 -- RETURNS            0 absent, 1 stored, 2 duplicate, 3 corrected
--- CLOCK              Redis TIME for leases and buckets; what it counts to is told by ARGV[4]
+-- CLOCK              Redis TIME for leases and buckets; what it counts to is told by ARGV[3]
 -- OWNER              the sweeper trims the ledger, days of usage are kept for ever, all else expires
 local ABSENT, STORED, DUPLICATE, CORRECTED = 0, 1, 2, 3
 local HOUR_MS, IDLE_MS, MARK_MS = 3600000, 120000, 86400000
@@ -25,7 +27,7 @@ local REQUESTS, PROMPT, COMPLETION, COST = 1, 4, 6, 8
 local RANK = {orphaned = 0, withdrawn = 1, released = 1, estimated = 1, exact = 2}
 
 local now = now_ms()
-local id, state, limits, account = ARGV[1], ARGV[2], KEYS[1], KEYS[2]
+local id, state, limits, account = ARGV[1], ARGV[6], KEYS[1], KEYS[2]
 
 -- Add to a counter, or take back; nothing is ever added to none.
 local function move(key, field, sign, amount)
@@ -37,7 +39,7 @@ end
 -- Count one record (sign '') or take it back (sign '-').
 local function count(sign, admitted_at, has_credit, counters, dimensions)
   local day = day_of(admitted_at)
-  local tag = string.match(KEYS[6], '^{.-}:')
+  local tag = string.match(KEYS[5], '^{.-}:')
   local of_day = tag .. 'use:d:' .. day
   local of_hour = string.format('%suse:h:%s%02d', tag, day, math.floor(admitted_at / HOUR_MS) % 24)
   for i = 1, #METRICS do
@@ -71,16 +73,16 @@ local function unhold(key, amount)
   end
 end
 
-local entry, mark = redis.call('HGET', KEYS[3], id), redis.call('GET', KEYS[5])
-if ARGV[9] == '1' and (not entry or tonumber(redis.call('ZSCORE', KEYS[4], id)) > now) then
+local entry, mark = redis.call('HGET', KEYS[3], id), redis.call('GET', KEYS[6])
+if ARGV[10] == '1' and (not entry or tonumber(redis.call('ZSCORE', KEYS[4], id)) > now) then
   return ABSENT
 end
 local known = mark and string.match(mark, '^%a+')
 if known and (known == 'withdrawn' or RANK[state] <= RANK[known]) then
-  redis.call('PEXPIRE', KEYS[5], MARK_MS) -- a write, so that a WAIT behind it waits for the first one too
+  redis.call('PEXPIRE', KEYS[6], MARK_MS) -- a write, so that a WAIT behind it waits for the first one too
   return DUPLICATE
 end
-if not known and not entry and ARGV[8] == '1' and now - tonumber(ARGV[4]) >= MARK_MS then
+if not known and not entry and ARGV[9] == '1' and now - tonumber(ARGV[3]) >= MARK_MS then
   return DUPLICATE -- it was settled, at the latest as orphaned, and its mark has expired
 end
 
@@ -102,8 +104,8 @@ local kept = redis.call('HMGET', limits, 'tpm', 'tpm_at', 'tpm_of', 'open', 'n:'
 if entry and kept[6] == since then -- else its count was dropped meanwhile
   redis.call('HSET', limits, 'open', kept[4] - 1, 'n:' .. process, kept[5] - 1)
 end
-local more_tokens = known and 0 or ARGV[5] - tokens_held -- a correction comes too late for the minute
-local tpm = tonumber(ARGV[6]) and tonumber(kept[3] or ARGV[6])
+local more_tokens = known and 0 or ARGV[4] - tokens_held -- a correction comes too late for the minute
+local tpm = tonumber(ARGV[7]) and tonumber(kept[3] or ARGV[7])
 if more_tokens ~= 0 and tpm and tpm > 0 then
   local level = level_at(now, tpm, kept[1], kept[2], kept[3]) + more_tokens * UNIT
   level = math.min(math.max(level, 0), MAX_LEVEL)
@@ -111,27 +113,30 @@ if more_tokens ~= 0 and tpm and tpm > 0 then
   redis.call('PEXPIRE', limits, int(math.max(IDLE_MS, level / tpm)))
 end
 
-local counters = {unpack(ARGV, 11, 20)}
+-- The counters of a text.
+local function counters_in(text)
+  local counters = {}
+  for counter in string.gmatch(text, '%d+') do
+    counters[#counters + 1] = counter
+  end
+  return counters
+end
 if known then
   local at, has_credit, counted, dimensions = string.match(mark, '^%a+ (%d+) ([01])|([%d ]+)|(.*)$')
-  local replaced = {}
-  for counter in string.gmatch(counted, '%d+') do
-    replaced[#replaced + 1] = counter
-  end
-  count('-', tonumber(at), has_credit, replaced, dimensions)
+  count('-', tonumber(at), has_credit, counters_in(counted), dimensions)
 end
 if known or state ~= 'withdrawn' then
-  count('', tonumber(ARGV[4]), ARGV[7], counters, ARGV[10])
+  count('', tonumber(ARGV[3]), ARGV[8], counters_in(ARGV[5]), ARGV[11])
   if known then
-    redis.call('XADD', KEYS[6], '*', 't', 'correction', 'r', ARGV[3], 'was', mark)
+    redis.call('XADD', KEYS[5], '*', 't', 'correction', 'r', ARGV[2], 'was', mark)
   else
-    redis.call('XADD', KEYS[6], '*', 't', 'event', 'r', ARGV[3])
+    redis.call('XADD', KEYS[5], '*', 't', 'event', 'r', ARGV[2])
   end
 end
 
-local settled = state .. ' ' .. ARGV[4]
+local settled = state .. ' ' .. ARGV[3]
 if state ~= 'exact' and state ~= 'withdrawn' then -- may still be corrected
-  settled = settled .. ' ' .. ARGV[7] .. '|' .. table.concat(counters, ' ') .. '|' .. ARGV[10]
+  settled = settled .. ' ' .. ARGV[8] .. '|' .. ARGV[5] .. '|' .. ARGV[11]
 end
-redis.call('SET', KEYS[5], settled, 'PX', MARK_MS)
+redis.call('SET', KEYS[6], settled, 'PX', MARK_MS)
 return known and CORRECTED or STORED

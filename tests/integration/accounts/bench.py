@@ -18,7 +18,7 @@ local function now_ms()
 end
 """
 
-Command = tuple[str | bytes | int, ...]
+Command = tuple[str | bytes | int, ...] | bytes
 
 
 class Bench:
@@ -44,7 +44,7 @@ class Bench:
 
     def run(self, *commands: Command) -> list[Any]:
         """Send commands in one write; an error reply fails the test."""
-        self._socket.sendall(b"".join(map(hiredis.pack_command, commands)))
+        self._socket.sendall(b"".join(map(packed, commands)))
         replies: list[Any] = []
         while len(replies) < len(commands):
             while (reply := self._reader.gets()) is ...:
@@ -69,13 +69,13 @@ class Bench:
         return account_wire.verdict(self.at(now, self.admit_command(admission)), admission)
 
     def admit_command(self, admission: Admission) -> Command:
-        return self.command(self.scripts.admit, *account_wire.admit_call(admission))
+        return account_wire.admit_command(self.scripts.admit, admission)[1]
 
     def settle(self, settlement: Settlement, now: int) -> SettlementResult:
         return account_wire.settlement_result(self.at(now, self.settle_command(settlement)))
 
     def settle_command(self, settlement: Settlement) -> Command:
-        return self.command(self.scripts.settle, *account_wire.settle_call(settlement))
+        return account_wire.settle_command(self.scripts.settle, settlement)[1]
 
     def renew(self, process: str, key_ids: list[str], request_ids: list[str], now: int) -> int:
         names = [keys.leases(key_ids[0][:2]), *map(keys.key_limits, key_ids)]
@@ -117,3 +117,7 @@ class Bench:
     @staticmethod
     def command(script: Script, names: Any, arguments: Any) -> Command:
         return ("EVALSHA", script.sha, len(names), *names, *arguments)
+
+
+def packed(command: Command) -> bytes:
+    return command if isinstance(command, bytes) else hiredis.pack_command(command)

@@ -52,7 +52,7 @@ def b(scripted):
 
 
 async def get(cluster, command=FOO, script=None):
-    return await cluster.call(command, pack(command), None, script)
+    return await cluster.call(slot_of(command), pack(command), None, script)
 
 
 async def get_many(cluster, *commands):
