@@ -131,14 +131,12 @@ class CallService:
             raise Draining(_DRAINING)
 
     def _plan(self, target: Target, options: CallOptions) -> Plan:
-        decision = plan(
-            target.candidates,
-            self._health,
-            self._clock(),
-            self._draw(),
-            options.pin,
-            today=self._calendar.today(),
-        )
+        today, steady = self._calendar.today(), target.steady
+        if steady is not None and options.pin is None and today <= steady.until and self._health.is_well:
+            decision = steady.plan
+        else:
+            now, draw = self._clock(), self._draw()
+            decision = plan(target.candidates, self._health, now, draw, options.pin, today=today)
         return decision if options.fallback else decision.first_only()
 
     async def _answer(

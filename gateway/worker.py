@@ -152,6 +152,29 @@ def _rest_the_collector() -> None:
     gc.set_threshold(10_000, 10, 10)
 
 
+def server_config(worker: Worker, bounds: Bounds, drain_s: int = 2) -> uvicorn.Config:
+    """How uvicorn serves a worker's application: by our protocol, with nothing in between.
+
+    Args:
+        drain_s: how long its shutdown waits for calls that the drain has left.
+    """
+    return uvicorn.Config(
+        worker.application,  # it gets exchanges, where another protocol would bring scopes
+        interface="asgi3",
+        http=partial(GatewayProtocol, bounds=bounds, ids=worker.ids),  # type: ignore[arg-type]  # it is called
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        proxy_headers=False,
+        log_config=None,
+        server_header=False,
+        headers=HEADERS,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=drain_s,
+        backlog=4096,
+    )
+
+
 async def serve(args: ChildArgs) -> None:
     """Run the worker until it is told to leave."""
     if args.listen_fd is None or args.config_path is None:
@@ -162,20 +185,7 @@ async def serve(args: ChildArgs) -> None:
     if args.because in REPLACEMENT_REASONS:
         worker.counters.inc(WORKER_REPLACEMENTS, (args.because,))
     settings = worker.snapshots.current.settings.server
-    config = uvicorn.Config(
-        worker.application,
-        http=partial(GatewayProtocol, bounds=_affordable(worker.bounds), ids=worker.ids),  # type: ignore[arg-type]  # it is called
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        proxy_headers=False,
-        log_config=None,
-        server_header=False,
-        headers=HEADERS,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=2,
-        backlog=4096,
-    )
+    config = server_config(worker, _affordable(worker.bounds))
     server = _Server(config)
     await worker.open()
     process = WorkerProcess(worker, server, settings.drain_grace_s, settings.drain_timeout_s)

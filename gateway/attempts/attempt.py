@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from gateway.attempts.served import Held, Served
+from gateway.attempts.job import Job
+from gateway.attempts.served import Served
 from gateway.catalog.rewrite import body_for
-from gateway.domain.call import Call, CallOptions
+from gateway.domain.call import Call
 from gateway.domain.errors import AttemptFailed, FailureClass, Hint
-from gateway.domain.facts import Facts, Tried
+from gateway.domain.facts import Tried
 from gateway.relay.pump import Pump
 from gateway.relay.reply import Reply, read_reply
 from gateway.relay.stream import Stream
@@ -42,19 +43,11 @@ class Attempting:
         self._loop = loop
         self._clock = clock
 
-    async def run(
-        self,
-        step: Step,
-        call: Call,
-        held: Held,
-        options: CallOptions,
-        snapshot: Snapshot,
-        facts: Facts,
-        tried: Tried,
-    ) -> Served:
+    async def run(self, step: Step, job: Job, tried: Tried) -> Served:
         """Make one attempt; `tried` says how it ended. Raises `AttemptFailed`."""
         candidate, credential = step.attempt.candidate, step.credential
         upstream, model = candidate.upstream, candidate.model
+        call, held, facts, snapshot = job.call, job.held, job.facts, job.snapshot
         client = snapshot.clients[upstream]
         body = body_for(
             call,
@@ -66,10 +59,12 @@ class Attempting:
         )
         began = self._clock()
         timeouts = client.timeouts_for(held.target.timeouts)
-        total_s = timeouts.total_s if options.timeout_s is None else min(options.timeout_s, timeouts.total_s)
-        deadline = facts.started_at + total_s
+        total_s = job.options.timeout_s
+        deadline = facts.started_at + (
+            timeouts.total_s if total_s is None else min(total_s, timeouts.total_s)
+        )
         timeouts = _until(deadline, began, timeouts)
-        if self._health.in_flight(upstream) >= client.max_concurrency:
+        if not self._health.begin(upstream, credential, model, client.max_concurrency, began):
             raise AttemptFailed(
                 FailureClass.RATE_LIMITED,
                 "The upstream has all the calls in flight it may have.",
@@ -79,7 +74,6 @@ class Attempting:
         facts.tried.append(tried)
         if facts.trace is not None:
             tried.trace, tried.began_at = facts.trace.child(), began
-        self._health.began(upstream, credential, model, began)
         try:
             response = await client.post(
                 call.route.path, body, credential, timeouts, tried.trace, candidate.deployment
@@ -95,7 +89,8 @@ class Attempting:
             raise
         else:
             tried.outcome = COMMITTED
-            self._health.committed(upstream, credential, model, self._clock())
+            if self._health.troubles:
+                self._health.committed(upstream, credential, model, self._clock())
             return Served(candidate, credential, response, timeouts.idle_s, deadline, answer)
         finally:
             self._counters.inc(ATTEMPTS, (upstream, tried.outcome))
@@ -133,7 +128,7 @@ def _until(deadline: float, now: float, timeouts: Timeouts) -> Timeouts:
     left = deadline - now
     if left <= 0:
         raise AttemptFailed(FailureClass.TIMEOUT, "The call's own time limit is over.")
-    if left >= max(timeouts.connect_s, timeouts.first_token_s, timeouts.idle_s):
+    if left >= timeouts.first_token_s and left >= timeouts.idle_s and left >= timeouts.connect_s:
         return timeouts
     return replace(
         timeouts,

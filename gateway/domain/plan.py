@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -120,7 +122,14 @@ class Plan(msgspec.Struct, frozen=True):
         return Plan(attempts, self.left_out, self.first_skipped)
 
 
-@dataclass(frozen=True, slots=True)
+class Steady(NamedTuple):
+    """The plan of every call of a target while all is well, up to a day: "YYYY-MM-DD"."""
+
+    plan: Plan
+    until: str
+
+
+@dataclass(frozen=True)
 class Target:
     """What a requested name means: where it may go, and what holds for the call whoever serves it.
 
@@ -146,3 +155,21 @@ class Target:
     max_output_tokens: int | None = None
     hedge: bool = False
     cache: CachePolicy | None = None
+
+    @cached_property
+    def steady(self) -> Steady | None:
+        """What is planned while nothing rests and all upstreams have room for more.
+
+        None where that is another plan from call to call: by weight, by how much is in flight, or because
+        credentials take turns.
+        """
+        serving = [candidate for candidate in self.candidates if candidate.skip is None]
+        if any(candidate.weight is not None for candidate in self.candidates):
+            return None
+        if any(c.max_concurrency is not None or c.credentials > 1 for c in serving):
+            return None
+        left_out = tuple(LeftOut(c, c.skip, c.detail) for c in self.candidates if c.skip is not None)
+        attempts = tuple(Attempt(candidate, (0,)) for candidate in serving)
+        first_skip = self.candidates[0].skip if self.candidates else None
+        plan = Plan(attempts, left_out, first_skip, 0 if first_skip is None else None)
+        return Steady(plan, min((c.shutdown_date for c in serving if c.shutdown_date), default="9999-12-31"))

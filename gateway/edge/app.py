@@ -1,16 +1,15 @@
-"""The data plane's ASGI application: the order of checks, and the one place where errors become replies."""
+"""The data plane's application: the order of checks, and the one place where errors become replies."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
 import structlog
 
 from gateway.auth.keyring import Keyring
-from gateway.domain.call import CallRoute
 from gateway.domain.errors import (
     GatewayError,
     MethodNotAllowed,
@@ -64,7 +63,7 @@ class Tracing(Protocol):
 
 
 class DataPlane:
-    """The ASGI application of a worker. `edge.protocol` under it gives each scope its exchange."""
+    """The application of a worker: it serves the exchanges that `edge.protocol` makes."""
 
     def __init__(
         self,
@@ -89,14 +88,16 @@ class DataPlane:
         self._tracing = tracing
         self.in_flight = 0
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002  # ASGI's signature
+    async def __call__(self, exchange: Exchange) -> None:
         """Serve one request; every outcome is answered, counted and logged."""
-        exchange: Exchange = scope["extensions"]["tunegate.exchange"]
-        facts = Facts(self._ids.next(), exchange.started_at, method=scope["method"], path=scope["path"])
+        facts = Facts(self._ids.next(), exchange.started_at, method=exchange.method, path=exchange.path)
         self._observer.begun()
         self.in_flight += 1
         try:
-            await self._serve(exchange, facts)
+            if exchange.path in OPEN:
+                self._health(exchange, facts)
+            else:
+                await self._serve(exchange, facts)
         except GatewayError as error:
             self._refuse(exchange, facts, render(error))
         except asyncio.CancelledError:
@@ -112,41 +113,38 @@ class DataPlane:
             self._observer.ended(facts, self._clock())
 
     async def _serve(self, exchange: Exchange, facts: Facts) -> None:
-        if facts.path in OPEN:
-            self._health(exchange, facts)
+        """Who calls, where to, and with what; then the call itself."""
+        self._note_headers(exchange.headers, facts)
+        principal = await self._keyring.authenticate(exchange.headers.get(b"authorization"), exchange.client)
+        facts.key_id = principal.key_id
+        route = _allowed(match(facts.method, facts.path), principal, facts)
+        if route.call is None:
+            await self._answer(exchange, route, principal, facts)
             return
-        headers = exchange.request_headers
+        if exchange.is_spare:
+            raise Overloaded(_TOO_MANY)
+        server = self._snapshots.current.settings.server
+        body = await exchange.read_body(server.max_body_bytes, server.body_timeout_s)
+        call = parse_call(route.call, body, server.max_json_depth)
+        options = options_of(exchange.headers)
+        await self._service.handle(call, options, principal, Caller(exchange, facts, self._clock), facts)
+
+    def _note_headers(self, headers: Mapping[bytes, bytes], facts: Facts) -> None:
         client_id = headers.get(b"x-request-id") or headers.get(b"x-client-request-id")
-        facts.client_request_id = client_id.decode("latin-1")[:200] if client_id else None
+        if client_id:
+            facts.client_request_id = client_id.decode("latin-1")[:200]
         parent = headers.get(b"traceparent")
         if self._tracing is not None:
             facts.trace = self._tracing.begin(parent, headers.get(b"tracestate"))
         elif parent is not None:
             facts.trace = parse_trace(parent, headers.get(b"tracestate"))
-        client = exchange.scope["client"]
-        principal = await self._keyring.authenticate(headers.get(b"authorization"), client)
-        facts.key_id = principal.key_id
-        route = match(facts.method, facts.path)
-        facts.route = route.name or "other"
-        if route.name is not None and not principal.may_use_route(route.name):
-            raise RouteNotAllowed(f"This key may not use the route `{route.name}`.")
-        if not route.is_built:
-            raise NotAvailableYet(f"{facts.path} is not available in this version of Tunegate.")
-        if route.call is not None:
-            await self._call(exchange, route.call, principal, facts)
-        elif route is KEY:
+
+    async def _answer(self, exchange: Exchange, route: Route, principal: Principal, facts: Facts) -> None:
+        """Answer what no model is called for."""
+        if route is KEY:
             self._reply(exchange, facts, 200, await self._key_status.show(principal))
         else:
             self._models(exchange, route, principal, facts)
-
-    async def _call(self, exchange: Exchange, route: CallRoute, principal: Principal, facts: Facts) -> None:
-        if exchange.is_spare:
-            raise Overloaded(_TOO_MANY)
-        server = self._snapshots.current.settings.server
-        body = await exchange.read_body(server.max_body_bytes, server.body_timeout_s)
-        call = parse_call(route, body, server.max_json_depth)
-        options = options_of(exchange.request_headers)
-        await self._service.handle(call, options, principal, Caller(exchange, facts, self._clock), facts)
 
     def _models(self, exchange: Exchange, route: Route, principal: Principal, facts: Facts) -> None:
         catalogue = self._snapshots.current.catalogue
@@ -170,3 +168,14 @@ class DataPlane:
         facts.status, facts.error_type = reply.status, reply.error_type
         headers = reply_headers(facts, JSON, self._clock()) + lines(reply.headers)
         exchange.reply(reply.status, headers, reply.content)
+
+
+def _allowed(route: Route, principal: Principal, facts: Facts) -> Route:
+    """The route, where it is there and this key may use it."""
+    if route.name is not None:
+        facts.route = route.name
+        if not principal.may_use_route(route.name):
+            raise RouteNotAllowed(f"This key may not use the route `{route.name}`.")
+    if not route.is_built:
+        raise NotAvailableYet(f"{facts.path} is not available in this version of Tunegate.")
+    return route

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+import structlog
 
 from gateway.domain.errors import EncodedBody, GatewayError, RequestTooLarge, SlowBody
 
 if TYPE_CHECKING:
     from gateway.edge.protocol import GatewayProtocol
 
+log = structlog.get_logger(__name__)
+_NOBODY_WAITS = asyncio.Event()
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 _IDENTITY = (b"", b"identity")
 _E = TypeVar("_E", bound=Exception)
+
+
+Application = Callable[["Exchange"], Coroutine[Any, Any, None]]
+"""Serves exchanges, where ASGI's would serve scopes."""
 
 
 class Reader(Protocol):
@@ -33,41 +38,102 @@ class Reader(Protocol):
         """The client left."""
 
 
-class Exchange(RequestResponseCycle):
+class Exchange:
     """A request and its reply on one connection.
 
-    It is uvicorn's own request cycle with what ASGI cannot say, in place of `receive` and `send`: bytes of a
-    stream go out from a callback, and a client that leaves or lags is told to `reader` at once.
+    It stands where uvicorn has its request cycle, with what ASGI cannot say in place of `receive` and `send`:
+    bytes of a stream go out from a callback, and a client that leaves or lags is told to `reader` at once.
+
+    Attributes:
+        headers: the first field of each lower-case name.
+        client: the peer's address and port.
+        started_at: when the head was complete, monotonic seconds.
+        is_spare: its connection is one too many: only what costs nothing is served.
     """
 
-    protocol: GatewayProtocol
-    request_headers: Mapping[bytes, bytes]
-    started_at: float
-    status = 0
-    reader: Reader | None = None
-    is_spare = False
-    """Its connection is one too many: only what costs nothing is served."""
-    is_body_wanted = False
-    too_large = False
-    body_error: GatewayError | None = None
-    _body_waiter: asyncio.Future[None] | None = None
-    _chunked = True
+    __slots__ = (
+        "_body_waiter",
+        "_chunked",
+        "_is_continue_awaited",
+        "body",
+        "body_error",
+        "client",
+        "disconnected",
+        "headers",
+        "http_version",
+        "is_body_wanted",
+        "is_spare",
+        "keep_alive",
+        "method",
+        "more_body",
+        "path",
+        "protocol",
+        "reader",
+        "response_complete",
+        "response_started",
+        "started_at",
+        "status",
+        "too_large",
+        "transport",
+    )
 
-    async def run_asgi(self, app: ASGI3Application) -> None:
-        """Run the application. It answers its errors; what escapes is a bug and closes the connection."""
-        try:
-            await app(self.scope, self.receive, self.send)
-        except asyncio.CancelledError:
+    message_event = _NOBODY_WAITS
+    """uvicorn's, for ASGI's `receive`."""
+
+    def __init__(
+        self,
+        protocol: GatewayProtocol,
+        method: str,
+        path: str,
+        http_version: str,
+        headers: Mapping[bytes, bytes],
+        *,
+        keep_alive: bool,
+        is_spare: bool,
+        started_at: float,
+    ) -> None:
+        self.protocol = protocol
+        self.transport = protocol.transport
+        self.client = protocol.client
+        self.method = method
+        self.path = path
+        self.http_version = http_version
+        self.headers = headers
+        self.keep_alive = keep_alive
+        self.is_spare = is_spare
+        self.started_at = started_at
+        self.status = 0
+        self.reader: Reader | None = None
+        self.body: bytes | bytearray = b""
+        self.more_body = True
+        self.is_body_wanted = False
+        self.too_large = False
+        self.body_error: GatewayError | None = None
+        self.disconnected = False
+        self.response_started = False
+        self.response_complete = False
+        self._body_waiter: asyncio.Future[None] | None = None
+        self._chunked = True
+        expected = headers.get(b"expect")
+        self._is_continue_awaited = expected is not None and expected.lower() == b"100-continue"
+
+    def run(self, app: Application) -> None:
+        """Let the application serve it, in a task of its own."""
+        protocol = self.protocol
+        task = protocol.loop.create_task(app(self))
+        protocol.tasks.add(task)
+        task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        """The task's boundary: its errors are answered, so what escapes is a bug and ends the connection."""
+        self.protocol.tasks.discard(task)
+        if task.cancelled():
             self.transport.close()
-        except Exception:  # the task's boundary: nobody above can answer any more
-            self.logger.exception("a request failed outside of its error handling")
+        elif (error := task.exception()) is not None:
             self.transport.close()
-        else:
-            if not self.response_complete and not self.disconnected:
-                self.transport.close()
-        finally:
-            self.on_response = _nothing
-            self.scope.pop("extensions", None)  # in which this object is: a cycle, for the collector to find
+            log.error("a request failed outside of its error handling", exc_info=error)
+        elif not self.response_complete and not self.disconnected:
+            self.transport.close()
 
     # -- the request
 
@@ -82,21 +148,23 @@ class Exchange(RequestResponseCycle):
             EncodedBody, RequestTooLarge, SlowBody, InvalidRequest: after the reply the connection is
                 closed, since what is left of the body would be read as the next request.
         """
-        headers = self.request_headers
+        headers = self.headers
         length = headers.get(b"content-length")
         if length is not None and int(length) > max_bytes:
             raise self._refuse_rest(RequestTooLarge(_too_large(max_bytes)))
-        if headers.get(b"content-encoding", b"").strip().lower() not in _IDENTITY:
+        coding = headers.get(b"content-encoding")
+        if coding is not None and coding.strip().lower() not in _IDENTITY:
             raise self._refuse_rest(
                 EncodedBody("The request body must not be compressed: send it without Content-Encoding.")
             )
-        if self.waiting_for_100_continue and self.more_body:
-            self.waiting_for_100_continue = False
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if self._is_body_awaited:
-            self.is_body_wanted = True
-            self.flow.resume_reading()
-            await self._body_or_timeout(timeout_s)
+        if self.more_body:
+            if self._is_continue_awaited:
+                self._is_continue_awaited = False
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if self._is_body_awaited:
+                self.is_body_wanted = True
+                self.protocol.flow.resume_reading()
+                await self._body_or_timeout(timeout_s)
         if self.body_error is not None:
             raise self.body_error
         if self.too_large or len(self.body) > max_bytes:
@@ -143,7 +211,7 @@ class Exchange(RequestResponseCycle):
         self.response_started = True
         self.status = status
         # With HEAD the content would be the next answer's beginning.
-        sent = b"" if self.scope["method"] == "HEAD" else content
+        sent = b"" if self.method == "HEAD" else content
         head = self._head(status, headers)
         self.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(content), sent))
         self._complete()
@@ -156,7 +224,7 @@ class Exchange(RequestResponseCycle):
             return
         self.response_started = True
         self.status = 200
-        if self.scope["http_version"] == "1.1":
+        if self.http_version == "1.1":
             framing = b"transfer-encoding: chunked\r\n\r\n"
         else:  # HTTP/1.0 knows no chunks: the end of the connection is the end of the body
             self._chunked = False
@@ -188,7 +256,7 @@ class Exchange(RequestResponseCycle):
         self.response_complete = True
         if not self.keep_alive or self.more_body:
             self.protocol.close_gently()
-        self.on_response()
+        self.protocol.on_response_complete()
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:
@@ -198,7 +266,3 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 
 def _too_large(max_bytes: int) -> str:
     return f"The request body is larger than {max_bytes} bytes."
-
-
-def _nothing(*_: object) -> None:
-    """Stands in for a callback that is spent."""

@@ -12,6 +12,7 @@ import os
 import re
 import time
 from asyncio import TimerHandle, Transport
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import unquote
@@ -23,7 +24,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from gateway.domain.errors import GatewayError, InvalidRequest, SlowBody
-from gateway.edge.exchange import Exchange
+from gateway.edge.exchange import Application, Exchange
 from gateway.edge.render import JSON, render
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -35,7 +36,6 @@ _ONCE = {b"authorization", b"host", b"transfer-encoding"}
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[\w.~%!$&'()*+;=-]*)(?::[0-9]*)?").fullmatch
 """Of one host (RFC 9112, section 3.2); a comma, which a name may have, is how proxies join two."""
 
-_NOBODY_WAITS = asyncio.Event()  # uvicorn's, for ASGI's `receive`, which no exchange is asked for
 _PAUSE_ABOVE = 32 * 1024
 _LINGER_S = 2.0
 _RETIRED_IDLE_S = 1
@@ -88,6 +88,8 @@ class GatewayProtocol(HttpToolsProtocol):
         self._head_timer: TimerHandle | None = None
         self._stall_timer: TimerHandle | None = None
         self._head_bytes = 0
+        self._fields: dict[bytes, bytes] = {}
+        self._is_ambiguous = False
         self._running: Exchange | None = None  # `cycle` is the one that is read: a later one, if pipelined
         self._is_spare = False
         self._closing = False
@@ -221,8 +223,10 @@ class GatewayProtocol(HttpToolsProtocol):
             self._refuse(SlowBody("The request's head did not arrive in time."))
 
     def on_message_begin(self) -> None:
-        """A head begins."""
-        super().on_message_begin()
+        """A head begins. Nothing of ASGI's is made: an exchange needs no scope."""
+        self.url = b""
+        self._fields = {}
+        self._is_ambiguous = False
         self._head_bytes = 1
 
     def on_url(self, url: bytes) -> None:
@@ -233,73 +237,48 @@ class GatewayProtocol(HttpToolsProtocol):
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header. As uvicorn has it, but counted and without a frame more: there are many."""
+        """A header, or a trailer, which is nobody's. The first of a name counts."""
         self._head_bytes += len(name) + len(value) + _AROUND_FIELD
         if self._head_bytes > MAX_HEAD_BYTES:
             raise _HeadTooLarge
         name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
+        if name not in self._fields:
+            self._fields[name] = value
+        elif name in _ONCE:
+            self._is_ambiguous = True  # two readers could each take another one
 
     def on_headers_complete(self) -> None:
         """The head is complete: its request starts, or waits for the one before it on this connection."""
         self._forget_head()
+        headers, self._fields = self._fields, {}
         version = self.parser.get_http_version()
-        scope = self.scope
-        scope["method"] = self.parser.get_method().decode("ascii")
-        scope["http_version"] = version
         url = httptools.parse_url(self.url)
         path = (url.path or b"/").decode("ascii")
-        scope["raw_path"] = url.path or b"/"
-        scope["path"] = unquote(path) if "%" in path else path
-        scope["query_string"] = url.query or b""
-        headers: dict[bytes, bytes] = {}
-        for name, value in self.headers:
-            headers.setdefault(name, value)
-        if len(headers) != len(self.headers) and _has_two_of_what_is_one(self.headers):
-            raise _Ambiguous
-        host = headers.get(b"host")
-        if (host is None and version == "1.1") or (host is not None and _HOST(host) is None):
-            raise _Ambiguous
-        coding = headers.get(b"transfer-encoding")
-        if coding is not None and (version != "1.1" or coding.strip().lower() != b"chunked"):
-            raise _Ambiguous  # where its body ends nobody could say (RFC 9112, section 6.1)
-        if (version != "1.1" and version != "1.0") or b"#" in self.url:  # noqa: PLR1714  # twice as fast
-            raise _Ambiguous
-        if url.schema is not None and not _is_web_address(url):
+        if self._is_ambiguous or _is_ambiguous(version, self.url, url, headers):
             raise _Ambiguous
         previous = self.cycle
         exchange = Exchange(
-            scope=scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=self.server_state.default_headers,
-            message_event=_NOBODY_WAITS,
-            expect_100_continue=self.expect_100_continue,
+            self,
+            self.parser.get_method().decode("ascii"),
+            unquote(path) if "%" in path else path,
+            version,
+            headers,
             keep_alive=version != "1.0"
             and self.parser.should_keep_alive()
             and not (self._is_retired or self._is_spare),
-            on_response=self.on_response_complete,
+            is_spare=self._is_spare,
+            started_at=time.monotonic(),  # the loop's own clock counts whole milliseconds
         )
-        exchange.protocol = self
-        exchange.is_spare = self._is_spare
-        exchange.request_headers = headers
-        exchange.started_at = time.monotonic()  # the loop's own clock counts whole milliseconds
-        scope["extensions"] = {"tunegate.exchange": exchange}  # type: ignore[dict-item]  # ours to say
-        self.cycle = exchange
+        self.cycle = exchange  # type: ignore[assignment]  # ours in the place of uvicorn's
         if previous is None or previous.response_complete:
-            self._start_asgi_task(exchange, self.app)
+            self._run(exchange)
         else:
             self.flow.pause_reading()
-            self.pipeline.appendleft((exchange, self.app))
+            self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]  # likewise
 
-    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
+    def _run(self, exchange: Exchange) -> None:
+        self._running = exchange
+        exchange.run(cast("Application", self.app))
 
     # -- bodies
 
@@ -308,12 +287,18 @@ class GatewayProtocol(HttpToolsProtocol):
         exchange: Exchange = self.cycle  # type: ignore[assignment]  # we make no others
         if exchange.response_complete or exchange.too_large:
             return
-        exchange.body += body
-        if len(exchange.body) > self._bounds.max_body_bytes:
+        kept = exchange.body
+        if not kept:
+            kept = exchange.body = body  # most bodies come in one piece
+        else:
+            if isinstance(kept, bytes):
+                kept = exchange.body = bytearray(kept)
+            kept += body
+        if len(kept) > self._bounds.max_body_bytes:
             exchange.too_large = True
-            exchange.body.clear()
+            exchange.body = b""
             exchange.body_event()
-        elif len(exchange.body) > _PAUSE_ABOVE and not exchange.is_body_wanted:
+        elif len(kept) > _PAUSE_ABOVE and not exchange.is_body_wanted:
             self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
@@ -333,10 +318,11 @@ class GatewayProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
-            exchange, app = self.pipeline.pop()
-            self._start_asgi_task(exchange, app)
+            exchange, _ = self.pipeline.pop()
+            self._run(cast("Exchange", exchange))
             return
         self._idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
@@ -401,10 +387,17 @@ class GatewayProtocol(HttpToolsProtocol):
             self._stall_timer = self.loop.call_later(self._bounds.write_stall_s, self.transport.abort)
 
 
-def _has_two_of_what_is_one(headers: list[tuple[bytes, bytes]]) -> bool:
-    """Whether a field that must be alone is not: two readers could each take another one."""
-    names = [name for name, _ in headers]
-    return any(names.count(name) > 1 for name in _ONCE)
+def _is_ambiguous(version: str, target: bytes, url: URL, headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a head can be read in two ways."""
+    if version != "1.1" and version != "1.0":  # noqa: PLR1714  # twice as fast
+        return True
+    host = headers.get(b"host")
+    if (host is None and version == "1.1") or (host is not None and _HOST(host) is None):
+        return True
+    coding = headers.get(b"transfer-encoding")
+    if coding is not None and (version != "1.1" or coding.strip().lower() != b"chunked"):
+        return True  # where its body ends nobody could say (RFC 9112, section 6.1)
+    return b"#" in target or (url.schema is not None and not _is_web_address(url))
 
 
 def _is_web_address(url: URL) -> bool:

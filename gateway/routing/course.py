@@ -61,17 +61,32 @@ class _Target(msgspec.Struct):
     refused: tuple[int, ...] = ()
 
 
+def at_once(plan: Plan) -> Step | None:
+    """The step that nearly all calls begin with, and most end with: the first target, where it is ready."""
+    if not plan.attempts or plan.attempts[0].not_before:
+        return None
+    first = plan.attempts[0]
+    return Step(first, first.credentials[0])
+
+
 class Course:
     """Decides; it neither waits nor calls. Times are readings of a monotonic clock, in seconds.
 
     Args:
+        begun: the step `at_once` was taken.
         fallback_on: classes of failure that let the call move on.
         patience_s: how long a call may wait for a model that is being loaded.
         deadline: nothing is waited for beyond it.
     """
 
     def __init__(
-        self, plan: Plan, fallback_on: AbstractSet[str], patience_s: float, deadline: float = math.inf
+        self,
+        plan: Plan,
+        fallback_on: AbstractSet[str],
+        patience_s: float,
+        deadline: float = math.inf,
+        *,
+        begun: bool = False,
     ) -> None:
         self.failures: list[AttemptFailed] = []
         self._targets = [
@@ -82,7 +97,11 @@ class Course:
         self._deadline = deadline
         self._current: _Target | None = None
         self._stays = False
+        self._is_over = False
         self._waited_s = 0.0
+        if begun:
+            self._current = self._targets[0]
+            self._current.tries = 1
 
     def next(self, now: float, draw: float) -> Step | None:
         """What to try next; None where the call has failed.
@@ -90,7 +109,11 @@ class Course:
         Args:
             draw: a random number in [0, 1), for the pause before a retry.
         """
-        if len(self.failures) >= PER_CALL or (self.failures and self._last is FailureClass.REJECTED):
+        if (
+            self._is_over
+            or len(self.failures) >= PER_CALL
+            or (self.failures and self._last is FailureClass.REJECTED)
+        ):
             return None
         step = self._step(now, draw)
         if step is None or now + step.wait_s > self._deadline:
@@ -113,6 +136,10 @@ class Course:
     def skip(self, step: Step) -> None:
         """The step was not made, and its target is not asked again."""
         self._of(step).is_over = True
+
+    def end(self) -> None:
+        """Nothing more is tried."""
+        self._is_over = True
 
     def failure_of(self, candidate: Candidate) -> FailureClass | None:
         """How a target failed last; None where it did not."""

@@ -59,9 +59,12 @@ class Health:
     """The health of one process's upstreams. Times are readings of a monotonic clock, in seconds."""
 
     def __init__(self, on_change: OnChange = lambda *_: None) -> None:
-        self._breakers: _Circuits[int] = _Circuits("breaker", BREAKER, on_change)
-        self._credentials: _Circuits[int] = _Circuits("credential", CREDENTIAL, on_change)
-        self._models: _Circuits[str] = _Circuits("model", MODEL, on_change)
+        self.troubles: set[tuple[Kind, str, Hashable]] = set()
+        """What failed of late or rests. While it is empty there is nothing to ask or tell, which is nearly
+        always, and on every call's way."""
+        self._breakers: _Circuits[int] = _Circuits("breaker", BREAKER, on_change, self.troubles)
+        self._credentials: _Circuits[int] = _Circuits("credential", CREDENTIAL, on_change, self.troubles)
+        self._models: _Circuits[str] = _Circuits("model", MODEL, on_change, self.troubles)
         self._cooling: dict[tuple[str, int, str], float] = {}
         self.ours: frozenset[str] = frozenset()
         """Upstreams behind a process of this gateway. That it is away for a moment costs a call next to
@@ -69,14 +72,18 @@ class Health:
         self._turns: dict[str, int] = {}
         self._in_flight: dict[str, int] = {}
 
-    def began(self, upstream: str, credential: int, model: str, now: float) -> None:
-        """A call of this upstream begins."""
+    def begin(self, upstream: str, credential: int, model: str, most: int, now: float) -> bool:
+        """A call of this upstream begins; False where `most` are in flight already, and it does not."""
+        in_flight = self._in_flight.get(upstream, 0)
+        if in_flight >= most:
+            return False
+        self._in_flight[upstream] = in_flight + 1
         self._turns[upstream] = self._turns.get(upstream, 0) + 1
-        self._in_flight[upstream] = self._in_flight.get(upstream, 0) + 1
-        if self.has_troubles:
+        if self.troubles:
             self._breakers.began(upstream, credential, now)
             self._credentials.began(upstream, credential, now)
             self._models.began(upstream, model, now)
+        return True
 
     def ended(self, upstream: str) -> None:
         """A call of this upstream is over."""
@@ -84,14 +91,14 @@ class Health:
 
     def committed(self, upstream: str, credential: int, model: str, now: float) -> None:
         """The upstream serves; a stream may still break, which the breaker of one that works waits for."""
-        if self.has_troubles:
+        if self.troubles:
             self._breakers.recovered(upstream, credential, now)
             self._credentials.succeeded(upstream, credential, now)
             self._models.succeeded(upstream, model, now)
 
     def succeeded(self, upstream: str, credential: int, model: str, now: float) -> None:
         """The upstream has served to the end."""
-        if self.has_troubles:
+        if self.troubles:
             self._breakers.succeeded(upstream, credential, now)
             self._credentials.succeeded(upstream, credential, now)
             self._models.succeeded(upstream, model, now)
@@ -110,7 +117,7 @@ class Health:
             self._breakers.gave_up(upstream, credential)
         elif kind in _OF_THE_UPSTREAM:
             self._breakers.failed(upstream, credential, now)
-        elif self.has_troubles:  # it answered, so it is there
+        elif self.troubles:  # it answered, so it is there
             self._breakers.succeeded(upstream, credential, now)
         self._credentials.gave_up(upstream, credential)
         self._models.gave_up(upstream, model)
@@ -121,20 +128,15 @@ class Health:
 
     def gave_up(self, upstream: str, credential: int, model: str) -> None:
         """An attempt was given up: nothing is known of it."""
-        if self.has_troubles:
+        if self.troubles:
             self._breakers.gave_up(upstream, credential)
             self._credentials.gave_up(upstream, credential)
             self._models.gave_up(upstream, model)
 
     @property
-    def has_troubles(self) -> bool:
-        """False where nothing rests and nothing failed of late: there is nothing to ask or tell."""
-        return bool(self._breakers.known or self._credentials.known or self._models.known)
-
-    @property
-    def is_cooling(self) -> bool:
-        """False where nothing was rate limited of late."""
-        return bool(self._cooling)
+    def is_well(self) -> bool:
+        """True where nothing rests, nothing failed of late and nothing was rate limited."""
+        return not self.troubles and not self._cooling
 
     def is_set_aside(self, upstream: str, credential: int, now: float) -> bool:
         """True while the credential rests."""
@@ -209,11 +211,18 @@ class Health:
 class _Circuits(Generic[Subject]):
     """Circuits of one kind. Only those are known that failed of late, so that health costs nothing."""
 
-    def __init__(self, kind: Kind, rule: Rule, on_change: OnChange) -> None:
+    def __init__(
+        self, kind: Kind, rule: Rule, on_change: OnChange, troubles: set[tuple[Kind, str, Hashable]]
+    ) -> None:
         self.known: dict[tuple[str, Subject], Circuit] = {}
+        self._troubles = troubles
         self._kind = kind
         self._rule = rule
         self._on_change = on_change
+
+    def _of(self, upstream: str, subject: Subject) -> Circuit:
+        self._troubles.add((self._kind, upstream, subject))
+        return self.known.setdefault((upstream, subject), Circuit())
 
     def may_pass(self, upstream: str, subject: Subject, now: float) -> bool:
         circuit = self.known.get((upstream, subject))
@@ -241,6 +250,7 @@ class _Circuits(Generic[Subject]):
             self._on_change(self._kind, upstream, subject, "closed")
         if self._rule.share is None or circuit.is_forgettable(now):
             del self.known[upstream, subject]
+            self._troubles.discard((self._kind, upstream, subject))
 
     def recovered(self, upstream: str, subject: Subject, now: float) -> None:
         circuit = self.known.get((upstream, subject))
@@ -248,18 +258,18 @@ class _Circuits(Generic[Subject]):
             self.succeeded(upstream, subject, now)
 
     def failed(self, upstream: str, subject: Subject, now: float) -> None:
-        circuit = self.known.setdefault((upstream, subject), Circuit())
+        circuit = self._of(upstream, subject)
         was = circuit.state(now)
         if circuit.failed(self._rule, now) and was == "closed":
             self._on_change(self._kind, upstream, subject, "open")
 
     def advise(self, upstream: str, subject: Subject, now: float) -> None:
-        circuit = self.known.setdefault((upstream, subject), Circuit())
+        circuit = self._of(upstream, subject)
         if circuit.state(now) == "closed":
             circuit.trip(now + self._rule.rest_s, advised=True)
 
     def suspect(self, upstream: str, subject: Subject) -> None:
-        self.known.setdefault((upstream, subject), Circuit()).suspect(self._rule)
+        self._of(upstream, subject).suspect(self._rule)
 
     def seen(self, now: float) -> Iterator[tuple[str, Subject]]:
         """Those that this process has itself seen fail, and that are not closed."""

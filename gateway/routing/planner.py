@@ -38,7 +38,7 @@ def plan(
     waiting: list[Attempt] = []
     left_out: list[LeftOut] = []
     first: Attempt | LeftOut | None = None
-    is_well = not (health.has_troubles or health.is_cooling)
+    is_well = health.is_well
     for candidate in _ordered(candidates, draw):
         found = _look(candidate, health, now, pin, today, is_well=is_well)
         first = first or found
@@ -70,7 +70,7 @@ def _look(
     credentials = (0,) if candidate.credentials == 1 else _in_turn(candidate, health)
     if is_well:
         return Attempt(candidate, credentials)
-    if health.has_troubles:
+    if health.troubles:
         rested = _rested(candidate, credentials, health, now)
         if isinstance(rested, LeftOut):
             return rested

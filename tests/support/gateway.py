@@ -9,7 +9,6 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,10 @@ import yaml
 from gateway.app import Worker
 from gateway.auth.record import KeyDigest, KeyRecord
 from gateway.auth.virtual_key import digest, format_key, new_key_id, new_secret
-from gateway.edge.protocol import GatewayProtocol
 from gateway.store.client import Store
 from gateway.store.key_repository import KeyRepository
 from gateway.telemetry.access_log import AccessLog
-from gateway.worker import HEADERS
+from gateway.worker import server_config
 
 SECRET = "the secret of the tests"
 
@@ -97,20 +95,8 @@ async def running_gateway(text: str, store: Store, tmp_path: Path) -> AsyncItera
         descriptor = os.dup(file.fileno())
     environment = {"TUNEGATE_SECRET": SECRET}
     worker = Worker(text, tmp_path, "gateway.yaml", environment, tmp_path, loop, AccessLog(loop, descriptor))
-    config = uvicorn.Config(
-        worker.application,
-        host="127.0.0.1",
-        port=0,
-        http=partial(GatewayProtocol, bounds=worker.bounds, ids=worker.ids),  # type: ignore[arg-type]  # it is called like a class
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        headers=HEADERS,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=1,
-    )
+    config = server_config(worker, worker.bounds, drain_s=1)
+    config.host, config.port = "127.0.0.1", 0
     server = _QuickServer(config)
     await worker.open()
     assert worker.readiness.was_ready

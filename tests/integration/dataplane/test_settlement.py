@@ -171,7 +171,7 @@ class TestEstimated:
                 if WORDS[-1].encode() in arrived:
                     break
             for task in asyncio.all_tasks():
-                if "run_asgi" in repr(task.get_coro()):
+                if "DataPlane" in repr(task.get_coro()):
                     task.cancel()
             record = await the_record(store, key)
         assert record.state == "estimated"

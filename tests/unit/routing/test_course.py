@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.errors import AttemptFailed, FailureClass, Hint
 from gateway.domain.plan import Attempt, Candidate, Plan
-from gateway.routing.course import LONGEST_WAIT_S, PER_CALL, PER_TARGET, Course, Step
+from gateway.routing.course import LONGEST_WAIT_S, PER_CALL, PER_TARGET, Course, Step, at_once
 
 EVERY_CLASS = frozenset(str(each) for each in FailureClass)
 
@@ -207,3 +207,44 @@ def test_every_course_ends_within_its_bounds(targets: Any, failures: Any, fallba
     assert counted <= PER_CALL
     assert all(count <= PER_TARGET for count in tries.values())
     assert talk.now <= 100.0 + LONGEST_WAIT_S + 5.0 * len(targets) + 5.0
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ab"), st.integers(1, 2), st.sampled_from([0.0, 0.0, 101.0])), max_size=3
+    ),
+    st.lists(st.sampled_from(sorted(FailureClass)), min_size=8, max_size=8),
+)
+def test_a_first_step_without_a_course(
+    targets: list[tuple[str, int, float]], failures: list[FailureClass]
+) -> None:
+    """A call whose first step was taken at once goes on as if the course had said it."""
+    attempts = tuple(attempt(name, credentials=n, not_before=at) for name, n, at in targets)
+
+    def steps(talk: Talk) -> list[str | None]:
+        taken = []
+        for failure in failures:
+            taken.append(talk.next())
+            if talk.step is None:
+                break
+            talk.fails(failure)
+        return taken
+
+    first = at_once(Plan(attempts, ()))
+    usual = steps(Talk(*attempts))
+    if first is None:
+        assert not attempts or attempts[0].not_before
+        return
+    talk = Talk(*attempts, begun=True)
+    talk.step = first
+    talk.fails(failures[0])
+    failures.pop(0)
+    assert [f"{first.attempt.candidate.upstream}{first.credential}", *steps(talk)] == usual
+
+
+def test_the_end_of_a_course() -> None:
+    talk = Talk(attempt("a"))
+    assert talk.next() == "a0"
+    talk.fails("server_error")
+    talk.course.end()
+    assert talk.next() is None

@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.errors import AttemptFailed, FailureClass, Hint
-from gateway.domain.plan import Candidate, Plan, Reason
+from gateway.domain.plan import Candidate, Plan, Reason, Target
 from gateway.routing.health import BREAKER, CREDENTIAL, MODEL, Health, UpstreamReport
 from gateway.routing.planner import plan
 
 A = Candidate("a", "m")
 B = Candidate("b", "m")
 BASE = Candidate("a", "base", step=1)
+MOST = 1000
 
 
 def order(decision: Plan) -> list[tuple[str, str]]:
@@ -81,7 +82,7 @@ class TestCredentials:
         firsts = []
         for _ in range(4):
             firsts.append(plan([three], health, 0, 0).attempts[0].credentials)
-            health.began("a", 0, "m", 0)
+            health.begin("a", 0, "m", MOST, 0)
 
         assert firsts == [(0, 1, 2), (1, 2, 0), (2, 0, 1), (0, 1, 2)]
 
@@ -124,7 +125,7 @@ class TestHealth:
         rested = 10 + BREAKER.rest_s
         for _ in range(3):  # each probe finds the process away, and the next one need not wait
             assert order(plan([A, B], health, rested, 0)) == [("a", "m"), ("b", "m")]
-            health.began("a", 0, "m", rested)
+            health.begin("a", 0, "m", MOST, rested)
             health.failed("a", 0, "m", AttemptFailed(FailureClass.CONNECT, "away"), rested)
         health.succeeded("a", 0, "m", rested)
         assert health.report(["a"], rested)["a"]["open"] == []
@@ -145,7 +146,7 @@ class TestHealth:
     def test_one_probe_at_a_time(self) -> None:
         health = Health()
         fail(health, "connect", times=5)
-        health.began("a", 0, "m", 15)
+        health.begin("a", 0, "m", MOST, 15)
         assert order(plan([A, B], health, 15.1, 0)) == [("b", "m")]
         health.succeeded("a", 0, "m", 15.2)
         assert order(plan([A, B], health, 15.3, 0)) == [("a", "m"), ("b", "m")]
@@ -194,7 +195,7 @@ class TestHealth:
 
     def test_what_is_full_goes_behind(self) -> None:
         health, full = Health(), Candidate("a", "m", max_concurrency=1)
-        health.began("a", 0, "m", 0)
+        health.begin("a", 0, "m", MOST, 0)
         decision = plan([full, B], health, 0, 0)
         assert order(decision) == [("b", "m"), ("a", "m")]
         assert decision.first_skipped is FailureClass.RATE_LIMITED
@@ -290,3 +291,46 @@ def test_every_candidate_is_tried_or_left_out_and_steps_keep_their_order(
 @pytest.mark.parametrize("draw", [0.0, 0.999999])
 def test_nobody_is_no_plan(draw: float) -> None:
     assert plan([], Health(), 0, draw) == Plan((), ())
+
+
+CANDIDATES = st.lists(
+    st.builds(
+        Candidate,
+        upstream=st.sampled_from("abc"),
+        model=st.just("m"),
+        step=st.integers(0, 2),
+        weight=st.sampled_from([None, None, None, 0, 3]),
+        credentials=st.sampled_from([1, 1, 1, 2]),
+        skip=st.sampled_from([None, None, Reason.NOT_OWNED, Reason.DISABLED]),
+        shutdown_date=st.sampled_from([None, "2026-10-23", "2027-01-14"]),
+        max_concurrency=st.sampled_from([None, None, None, 5]),
+    ),
+    max_size=4,
+)
+
+
+@given(CANDIDATES, st.sampled_from(["2026-10-23", "2026-10-24", "2027-01-14", "2027-01-15"]))
+def test_the_plan_of_all_calls_while_all_is_well(candidates: list[Candidate], today: str) -> None:
+    """What a target keeps is what would be planned anew for each call."""
+    steady = Target("support", "support", None, tuple(candidates)).steady
+
+    if steady is not None and today <= steady.until:
+        assert steady.plan == plan(candidates, Health(), 0, 0.5, today=today)
+
+
+def test_plans_that_differ_from_call_to_call_are_not_kept() -> None:
+    def steady(*candidates: Candidate) -> object:
+        return Target("support", "support", None, candidates).steady
+
+    assert steady(A, BASE) is not None
+    assert steady(Candidate("a", "m", weight=1)) is None
+    assert steady(Candidate("a", "m", credentials=2)) is None
+    assert steady(Candidate("a", "m", max_concurrency=2)) is None
+
+
+def test_a_call_too_many_does_not_begin() -> None:
+    health = Health()
+
+    assert [health.begin("a", 0, "m", 2, 0) for _ in range(3)] == [True, True, False]
+    health.ended("a")
+    assert health.in_flight("a") == 1
