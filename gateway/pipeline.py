@@ -10,7 +10,7 @@ from typing import Self
 
 import msgspec
 
-from gateway.accounting.desk import AccountDesk, Holding
+from gateway.accounting.desk import AccountDesk
 from gateway.accounting.hold import Hold
 from gateway.attempts.runner import Attempts
 from gateway.attempts.served import Served
@@ -195,7 +195,7 @@ class CallService:
         with _Unanswered(lead, work.facts, self._unanswered) as unanswered:
             await self.serve(msgspec.structs.replace(work, caller=lead, answering=unanswered.over))
 
-    def hold_free(self, work: Work) -> Holding:
+    def hold_free(self, work: Work) -> Hold:
         """Admit a call that needs no model's work."""
         return self._accounting.hold_free(work.call, work.target, work.principal, work.snapshot, work.facts)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 import msgspec
 
@@ -16,7 +16,7 @@ from gateway.domain.errors import BadKey, BudgetSpent, GatewayError, RateLimited
 from gateway.domain.facts import Facts
 from gateway.domain.plan import Target
 from gateway.domain.principal import Principal
-from gateway.limits.headers import limit_headers
+from gateway.limits.headers import limit_lines
 from gateway.limits.local import LocalLimiter
 from gateway.limits.refusal import refusal_text
 from gateway.limits.values import Admission, Admitted, Refused, Settlement, Verdict
@@ -37,33 +37,6 @@ class Reloader(Protocol):
 
     async def reload(self, key_id: str) -> Principal:
         """The principal as the store has it now. Raises `BadKey`, `StoreUnavailable`."""
-
-
-class Holding:
-    """The block in which a call runs. A class, since a generator would cost each call a few microseconds."""
-
-    __slots__ = ("_admitting", "_facts", "_hold", "_name_of")
-
-    def __init__(
-        self, admitting: Awaitable[Hold], facts: Facts, name_of: Callable[[GatewayError], str]
-    ) -> None:
-        self._admitting = admitting
-        self._facts = facts
-        self._name_of = name_of
-
-    async def __aenter__(self) -> Hold:
-        self._hold = await self._admitting
-        return self._hold
-
-    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
-        facts = self._facts
-        if isinstance(error, GatewayError):
-            facts.error_type = self._name_of(error)
-        elif isinstance(error, asyncio.CancelledError):
-            facts.error_type = facts.error_type or "client_left"  # whoever else gave it up has said why
-        if not self._hold.is_settled:
-            # Shielded: a call is cancelled when its client leaves, and is settled all the same.
-            await asyncio.shield(self._hold.settle_unserved())
 
 
 class AccountDesk:
@@ -95,42 +68,43 @@ class AccountDesk:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.clock = clock
+        self.name_of = name_of
         self._accounts = accounts
         self._meter = meter
         self._provisions = provisions
         self._local = local
         self._reloader = reloader
         self._process = process
-        self._name_of = name_of
         self._on_rejected = on_rejected
         self._wall_clock = wall_clock
 
     def hold(
         self, call: Call, target: Target, principal: Principal, snapshot: Snapshot, facts: Facts
-    ) -> Holding:
+    ) -> Hold:
         """Admit a call for as long as the block of `async with` runs; every exit settles it.
 
         Entering raises:
-            InvalidRequest: a number that the official API refuses too.
             RateLimited, BudgetSpent: a bound of the key.
-            PriceUnknown: the key pays, and nothing that may serve has a known price.
             StoreUnavailable: the store is away and the policy says closed.
             BadKey: the key is gone.
+
+        Raises:
+            InvalidRequest: a number that the official API refuses too.
+            PriceUnknown: the key pays, and nothing that may serve has a known price.
         """
-        return Holding(self._admit(Case.of(call, target, principal, snapshot, facts)), facts, self._name_of)
+        return Hold(self, Case.of(call, target, principal, snapshot, facts))
 
     def hold_free(
         self, call: Call, target: Target, principal: Principal, snapshot: Snapshot, facts: Facts
-    ) -> Holding:
+    ) -> Hold:
         """The same for a call that needs no model's work: it counts as a request, and holds no more."""
-        case = FreeCase.of(call, target, principal, snapshot, facts)
-        return Holding(self._admit(case), facts, self._name_of)
+        return Hold(self, FreeCase.of(call, target, principal, snapshot, facts))
 
-    async def settle(self, settlement: Settlement) -> None:
+    def settle(self, settlement: Settlement) -> Coroutine[Any, Any, object]:
         """Keep a settlement, in the store or on disk; bounded in time, never raises."""
-        self._local.settle(settlement.request_id, settlement.tokens_actual)
-        if await self._meter.settle(settlement) not in ("unsaved", "lost"):
-            self._provisions.settled(settlement.request_id)
+        if settlement.was_reserved:  # then the store alone has counted it
+            return self._meter.settle(settlement)
+        return self._settle_uncounted(settlement)
 
     async def withdraw(self, admission: Admission) -> None:
         """Give back what a call holds, and keep no record of it; bounded in time, never raises."""
@@ -138,7 +112,9 @@ class AccountDesk:
         await self._meter.withdraw(admission)
         self._provisions.settled(admission.request_id)
 
-    async def _admit(self, case: Case) -> Hold:
+    async def admit(self, hold: Hold) -> Hold:
+        """The hold, once its call is admitted. Raises as entering it does."""
+        case = hold.case
         for _ in range(2):
             admission = case.admission(self._process)
             try:
@@ -146,12 +122,12 @@ class AccountDesk:
                 if isinstance(verdict, Refused) and verdict.reason in ("budget", "credit"):
                     admission, verdict = await self._count_and_ask(case, admission, verdict)
             except StoreError as error:
-                return await self._without_store(case, admission, error)
+                return await self._without_store(hold, case, admission, error)
             except asyncio.CancelledError:
                 self._meter.release_unknown(admission)
                 raise
             if isinstance(verdict, Admitted):
-                return self._admitted(case, admission, verdict)
+                return self._admitted(hold, case, admission, verdict)
             if isinstance(verdict, Refused):
                 raise self._refused(case, verdict)
             case = case.asked_by(await self._reloader.reload(case.principal.key_id))
@@ -173,14 +149,15 @@ class AccountDesk:
         smaller = msgspec.structs.replace(admission, bound_nanousd=bound)
         return smaller, await self._accounts.admit(smaller)
 
-    def _admitted(self, case: Case, admission: Admission, verdict: Admitted) -> Hold:
-        case.facts.rate_limits = tuple(limit_headers(verdict))
+    def _admitted(self, hold: Hold, case: Case, admission: Admission, verdict: Admitted) -> Hold:
+        case.facts.rate_limits = limit_lines(verdict)
         self._reloader.confirmed(case.principal)
         self._meter.opened(admission.request_id, admission.key_id)
-        return Hold(self, case, admission, verdict.at_ms, was_reserved=True)
+        hold.admitted(case, admission, verdict.at_ms, was_reserved=True)
+        return hold
 
     def _refused(self, case: Case, refused: Refused) -> GatewayError:
-        case.facts.rate_limits = tuple(limit_headers(refused))
+        case.facts.rate_limits = limit_lines(refused)
         self._on_rejected(refused.reason)
         text = refusal_text(refused)
         if refused.reason in ("budget", "credit"):
@@ -188,20 +165,26 @@ class AccountDesk:
         wait_ms = refused.retry_after_ms
         return RateLimited(text, refused.reason, None if wait_ms is None else wait_ms / 1000)
 
-    async def _without_store(self, case: Case, admission: Admission, error: StoreError) -> Hold:
+    async def _without_store(self, hold: Hold, case: Case, admission: Admission, error: StoreError) -> Hold:
         """What the policy says while the store is away: closed, open, or a share of the limits."""
         refusal = self._refusal_without_store(case, admission)
         if refusal is not None:
             self._meter.release_unknown(admission)  # it may have been admitted, and nobody heard of it
             raise refusal from error
         self._meter.opened(admission.request_id, admission.key_id)
-        hold = Hold(self, case, admission, int(self._wall_clock() * 1000), was_reserved=False)
+        hold.admitted(case, admission, int(self._wall_clock() * 1000), was_reserved=False)
         try:
             await self._provisions.make(charge_of(admission, hold.admitted_ms))
         except asyncio.CancelledError:
             await asyncio.shield(hold.settle_unserved())
             raise
         return hold
+
+    async def _settle_uncounted(self, settlement: Settlement) -> None:
+        """The same for a call that was admitted while the store was away."""
+        self._local.settle(settlement.request_id, settlement.tokens_actual)
+        if await self._meter.settle(settlement) not in ("unsaved", "lost"):
+            self._provisions.settled(settlement.request_id)
 
     def _refusal_without_store(self, case: Case, admission: Admission) -> GatewayError | None:
         policy = case.snapshot.settings.on_store_failure
@@ -218,5 +201,5 @@ class AccountDesk:
             verdict = self._local.admit(admission)
             if isinstance(verdict, Refused):
                 return self._refused(case, verdict)
-            case.facts.rate_limits = tuple(limit_headers(verdict))
+            case.facts.rate_limits = limit_lines(verdict)
         return None

@@ -38,7 +38,7 @@ class Facts(msgspec.Struct):
         last_byte_at: when the last byte of a stream came.
         attempts: how many were made.
         service_tier: the one that the upstream says it used.
-        rate_limits: headers that tell what is left of the key's limits.
+        rate_limits: lines of a head that tell what is left of the key's limits.
         tried: each attempt, in the order they began.
         trace: the trace that the request is part of, if any.
         error_type: from the closed list of `telemetry/metrics.py`; None while all is well.
@@ -73,7 +73,7 @@ class Facts(msgspec.Struct):
     usage: Usage | None = None
     service_tier: str | None = None
     cost_nanousd: int | None = None
-    rate_limits: tuple[tuple[bytes, bytes], ...] = ()
+    rate_limits: bytes = b""
     tried: list[Tried] = []
     trace: TraceContext | None = None
     cache: str | None = None

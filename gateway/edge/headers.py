@@ -47,8 +47,7 @@ def reply_headers(facts: Facts, content_type: bytes, now: float, answer: Answer 
         head += b"%b: %d\r\n" % (b"x-tunegate-attempts", facts.attempts)
     if facts.cache is not None:
         head += _of_the_cache(facts.cache, facts.age_s)
-    if facts.rate_limits:
-        head += lines(facts.rate_limits)
+    head += facts.rate_limits
     if answer is not None:
         for name in _PASSED_ON:
             sent = answer.header(name)

@@ -22,9 +22,14 @@ MEDIA_TOKENS = 1000
 """What a picture or a document in the body is taken for, as its bytes tell nothing: a picture of 1024 by 1024
 is 765 tokens at gpt-4o (OpenAI API, guide "Images and vision")."""
 
-_CAPS = {CHAT: ("max_tokens", "max_completion_tokens"), COMPLETIONS: ("max_tokens",), EMBEDDINGS: ()}
-_LEAST_CAP = {CHAT: 1, COMPLETIONS: 0}
+_CAPS = {
+    CHAT.name: ("max_tokens", "max_completion_tokens"),
+    COMPLETIONS.name: ("max_tokens",),
+    EMBEDDINGS.name: (),
+}
+_LEAST_CAP = {CHAT.name: 1, COMPLETIONS.name: 0}
 _MEDIA = b";base64,"
+_LEAST_MEDIA = len(_MEDIA)
 _NULL = Raw(b"null")
 _WHOLE = re.compile(rb"-?[0-9]+")
 _NUMBER = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
@@ -88,22 +93,22 @@ def size_of(call: Call) -> Size:
     Raises:
         InvalidRequest: a number that the official API refuses too: below its minimum, or not whole.
     """
-    fields = call.fields
+    fields, route = call.fields, call.route
     cap = None
-    for name in _CAPS[call.route]:
-        if name in fields and (given := _whole(fields, name, _LEAST_CAP[call.route])) is not None:
+    for name in _CAPS[route.name]:
+        if name in fields and (given := _whole(fields, name, _LEAST_CAP[route.name])) is not None:
             cap = given if cap is None else max(cap, given)
     answers = 0
-    if call.route is not EMBEDDINGS:
-        answers = _whole(fields, "n", 1) or 1
-    if call.route is COMPLETIONS:
+    if route is not EMBEDDINGS:
+        answers = (_whole(fields, "n", 1) or 1) if "n" in fields else 1
+    if route is COMPLETIONS:
         # The candidates that `best_of` drops are paid for too.
         answers = max(answers, _whole(fields, "best_of", 1) or 1) * _prompts(fields.get("prompt", _NULL))
     prompt_bytes = media_bytes = media = 0
     for value in fields.values():
         prompt_bytes += len(value)
-        if len(value) > len(_MEDIA):
-            count, size = _media_in(bytes(value))
+        if len(value) > _LEAST_MEDIA and _MEDIA in (raw := bytes(value)):
+            count, size = _media_in(raw)
             media += count
             media_bytes += size
     return Size(

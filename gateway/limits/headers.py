@@ -6,9 +6,15 @@ duration, not the time until the next call may work. That one is `retry-after`.
 
 from __future__ import annotations
 
-from gateway.limits.values import Admitted, Refused, Window
+from gateway.limits.values import Admitted, Refused
 
 Headers = list[tuple[bytes, bytes]]
+
+_REQUESTS, _TOKENS = (
+    b"x-ratelimit-limit-%b: %%d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%b\r\n"
+    % (dimension, dimension, dimension)
+    for dimension in (b"requests", b"tokens")
+)
 
 MS_PER_SECOND, MS_PER_MINUTE, MS_PER_HOUR = 1000, 60_000, 3_600_000
 
@@ -26,14 +32,15 @@ def go_duration(ms: int) -> str:
     return f"{minutes}m{text}" if minutes else text
 
 
-def limit_headers(verdict: Admitted | Refused) -> Headers:
-    """`x-ratelimit-*` after this call; none for what is unlimited."""
-    headers: Headers = []
-    if verdict.rpm is not None:
-        _add(headers, verdict.rpm, b"requests")
-    if verdict.tpm is not None:
-        _add(headers, verdict.tpm, b"tokens")
-    return headers
+def limit_lines(verdict: Admitted | Refused) -> bytes:
+    """`x-ratelimit-*` after this call, as lines of a head; none for what is unlimited."""
+    rpm, tpm = verdict.rpm, verdict.tpm
+    lines = b""
+    if rpm is not None:
+        lines = _REQUESTS % (rpm.limit, rpm.remaining, go_duration(rpm.reset_ms).encode())
+    if tpm is not None:
+        lines += _TOKENS % (tpm.limit, tpm.remaining, go_duration(tpm.reset_ms).encode())
+    return lines
 
 
 def retry_headers(retry_after_ms: int | None) -> Headers:
@@ -42,11 +49,3 @@ def retry_headers(retry_after_ms: int | None) -> Headers:
         return [(b"x-should-retry", b"false")]
     seconds = max(1, -(-retry_after_ms // MS_PER_SECOND))
     return [(b"retry-after", b"%d" % seconds), (b"retry-after-ms", b"%d" % max(1, retry_after_ms))]
-
-
-def _add(headers: Headers, window: Window, dimension: bytes) -> None:
-    headers += (
-        (b"x-ratelimit-limit-" + dimension, b"%d" % window.limit),
-        (b"x-ratelimit-remaining-" + dimension, b"%d" % window.remaining),
-        (b"x-ratelimit-reset-" + dimension, go_duration(window.reset_ms).encode()),
-    )

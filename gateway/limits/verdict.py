@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from gateway.limits.bucket import wait_ms, window
 from gateway.limits.values import UNLIMITED, Admission, Admitted, Bounds, Reason, Refused, Window
@@ -11,7 +11,7 @@ CONCURRENCY_RETRY_MS = 1000
 """When to try again after too many calls at once: nobody knows when one ends, and callers count seconds."""
 
 
-class Levels(NamedTuple):
+class Levels(msgspec.Struct, frozen=True):
     """How full a key's bounds are at `at_ms`: levels of the two buckets, and calls at once."""
 
     at_ms: int

@@ -9,6 +9,9 @@ from gateway.pricing.price import Price, Rates
 
 _MILLION = 1_000_000
 
+_Parts = tuple[tuple[int, int | None], ...]
+"""Tokens of each kind, and what they cost; None where that is unknown."""
+
 
 def cost(usage: Usage, price: Price) -> int | None:
     """Price one completion in nano-dollars, rounded half up once, at the end.
@@ -22,7 +25,7 @@ def cost(usage: Usage, price: Price) -> int | None:
     """
     rates = price.rates_for(usage.prompt_tokens)
     total = 0
-    for tokens, rate in (*_prompt(usage, rates), *_completion(usage, rates)):
+    for tokens, rate in _parts(usage, rates):
         if tokens:
             if rate is None:
                 return None
@@ -54,7 +57,19 @@ def dearest(prices: Iterable[Price | None], prompt_tokens: int, output_tokens: i
     return max((each for each in bounds if each is not None), default=None)
 
 
-def _prompt(usage: Usage, rates: Rates) -> tuple[tuple[int, int | None], ...]:
+def _parts(usage: Usage, rates: Rates) -> _Parts:
+    if (
+        usage.cached_tokens
+        or usage.reasoning_tokens
+        or usage.cache_write_tokens
+        or usage.audio_prompt_tokens
+        or usage.audio_completion_tokens
+    ):
+        return *_prompt(usage, rates), *_completion(usage, rates)
+    return (usage.prompt_tokens, rates.input), (usage.completion_tokens, rates.output)
+
+
+def _prompt(usage: Usage, rates: Rates) -> _Parts:
     prompt = usage.prompt_tokens
     cached = min(usage.cached_tokens, prompt)
     written = min(usage.cache_write_tokens, prompt - cached)
@@ -70,7 +85,7 @@ def _prompt(usage: Usage, rates: Rates) -> tuple[tuple[int, int | None], ...]:
     )
 
 
-def _completion(usage: Usage, rates: Rates) -> tuple[tuple[int, int | None], ...]:
+def _completion(usage: Usage, rates: Rates) -> _Parts:
     completion = usage.completion_tokens
     audio = min(usage.audio_completion_tokens, completion)
     reasoning = min(usage.reasoning_tokens, completion - audio)

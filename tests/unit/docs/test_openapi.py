@@ -17,7 +17,7 @@ from gateway.edge import render
 from gateway.edge.headers import reply_headers
 from gateway.edge.request import _REQUIRED, _TYPES
 from gateway.edge.routes import EXACT, MODEL, MODEL_PREFIX, OPEN
-from gateway.limits.headers import limit_headers
+from gateway.limits.headers import limit_lines
 from gateway.limits.values import Admitted, Window
 from gateway.readiness import WorkerReadiness
 from tests.unit.docs.pages import ROOT
@@ -152,7 +152,7 @@ class TestSurface:
             shutdown_date="2027-01-14",
             cache="hit",
             age_s=3,
-            rate_limits=tuple(limit_headers(Admitted(at_ms=0, rpm=WINDOW, tpm=WINDOW, in_use=1))),
+            rate_limits=limit_lines(Admitted(at_ms=0, rpm=WINDOW, tpm=WINDOW, in_use=1)),
         )
         head = reply_headers(facts, b"text/event-stream", 1.0, Answer()).decode()
         sent = {line.partition(": ")[0] for line in head.splitlines()}
