@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -17,9 +16,8 @@ from gateway.catalog.advice import advise
 from gateway.config import ConfigError, Settings, load, load_file
 from gateway.config.alias import wants_cache
 from gateway.config.providers import providers_python
-from gateway.control.active_text import Overrides, with_overrides
-from gateway.control.reload import write_atomically
-from gateway.supervisor.main import SIGNALS
+from gateway.control.active_text import Overrides, with_overrides, write_atomically
+from gateway.supervisor.signals import hold_back
 
 _LONGEST_FOLDER = 80  # of the 107 bytes that a unix socket's path may have
 
@@ -57,8 +55,7 @@ def serve(path: Path, port: int | None, admin_port: int | None, data_dir: Path |
     spec_path = prepare(path, text, settings, overrides)
     # A folder that happens to hold something called `gateway` must not become part of it.
     os.environ["PYTHONSAFEPATH"] = "1"
-    # Held back until the supervisor can take them: the mask survives exec, and the supervisor lifts it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    hold_back()
     os.execv(sys.executable, [sys.executable, "-m", "gateway.supervisor", str(spec_path)])  # noqa: S606  # our own program
 
 

@@ -5,6 +5,10 @@ import signal
 # Until the process can reload, a request to do so must not end it: it starts with what is in force anyway.
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
+from gateway.process import import_quickly  # noqa: E402
+
+import_quickly()
+
 from gateway.control.process import main  # noqa: E402  # its imports take most of the start
 
 main()

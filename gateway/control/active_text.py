@@ -8,7 +8,9 @@ settings from the active text, so both are written into it: scalars keep their q
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
 import yaml
 
@@ -36,6 +38,15 @@ def with_blocks_of(text: str, other: str, blocks: Collection[str]) -> str:
     for block in blocks:
         _put(root, block, _get(source, block))
     return _text(root)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file that only this user reads, all of it or nothing."""
+    fresh = path.with_name(f"{path.name}.new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    fresh.replace(path)
 
 
 def _root(text: str) -> yaml.MappingNode:

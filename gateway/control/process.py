@@ -23,7 +23,14 @@ import uvicorn
 
 from gateway.control.active_text import Overrides
 from gateway.control.plane import ControlPlane
-from gateway.process import ChildArgs, die_with_parent, parse_child_args, report_ready, watch_lifeline
+from gateway.process import (
+    ChildArgs,
+    collect_from_now_on,
+    die_with_parent,
+    parse_child_args,
+    report_ready,
+    watch_lifeline,
+)
 from gateway.telemetry.logs import configure_logging
 
 log = structlog.get_logger(__name__)
@@ -86,6 +93,7 @@ async def serve(args: ChildArgs) -> None:
     following = loop.create_task(plane.run())
     while not server.started and not serving.done():  # noqa: ASYNC110  # uvicorn has no event for it
         await asyncio.sleep(0.005)
+    collect_from_now_on()
     report_ready(args, [f"admin key: {made}"] if made is not None else [], heart=loop)
     try:
         await asyncio.wait({serving, following}, return_when=asyncio.FIRST_COMPLETED)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import yaml
 
 from gateway.catalog.advice import advise
 from gateway.config import ConfigError, Problem, Settings, load
-from gateway.control.active_text import Overrides, with_blocks_of, with_overrides
+from gateway.control.active_text import Overrides, with_blocks_of, with_overrides, write_atomically
 from gateway.control.difference import differences
 from gateway.control.link import WorkerLink
 from gateway.control.snapshot import SnapshotKeeper
@@ -143,12 +142,3 @@ class ConfigReloader:
 def _kinds_with_a_process(settings: Settings) -> set[str]:
     """Of the kinds that are served by a process of ours, those that are in use."""
     return {each.kind for each in settings.upstreams.values() if each.enabled and each.is_ours}
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file that only this user reads, all of it or nothing."""
-    fresh = path.with_name(f"{path.name}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    fresh.replace(path)

@@ -7,16 +7,17 @@ import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlencode
 
-from redis.asyncio.connection import SSLConnection, parse_url
-from redis.exceptions import RedisError
+if TYPE_CHECKING:
+    from redis.asyncio.connection import SSLConnection
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 Command = tuple[str | bytes | int, ...]
 
 _PLAIN_OPTIONS = {"host", "port", "path", "db", "username", "password", "client_name", "protocol"}
+_SOCKET = re.compile(r"unix://(/[\w./-]+)", re.ASCII)
 _MANY = re.compile(r"(rediss?)\+(cluster|sentinel)://([^/?#]*)([^?#]*)(.*)", re.DOTALL)
 _SENTINEL_PORT = 26379
 _ENCODED = 'special characters of a password are percent-encoded ("/" is %2F)'
@@ -157,6 +158,11 @@ def parse_address(url: str) -> Address | ClusterAddress | SentinelAddress:
 
 def _parse(url: str, port: int = 6379) -> Address:
     """Read the URL of one server; `port` is the one of a URL that names none."""
+    if socket := _SOCKET.fullmatch(url):  # as the embedded store's, whose processes need no redis-py
+        return Address(path=socket[1])
+    from redis.asyncio.connection import SSLConnection, parse_url  # noqa: PLC0415  # slow to load
+    from redis.exceptions import RedisError  # noqa: PLC0415  # as above
+
     try:
         options: dict[str, Any] = {"port": port, **parse_url(url)}
     except ValueError:

@@ -6,12 +6,10 @@ The rules are those of the cluster specification of Redis and Valkey.
 from __future__ import annotations
 
 import re
+from binascii import crc_hqx
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-from redis.crc import REDIS_CLUSTER_HASH_SLOTS as SLOTS
-from redis.crc import key_slot
 
 from gateway.store.address import Command
 
@@ -25,6 +23,8 @@ __all__ = [
     "slot_of",
     "slot_of_key",
 ]
+
+SLOTS = 16384
 
 Node = tuple[str, int]
 """Host and port, as the cluster names them."""
@@ -78,9 +78,11 @@ def slot_of(command: Command) -> int | None:
 
 
 def slot_of_key(key: str | bytes | int) -> int:
-    """The slot of a key, or of its hash tag."""
-    slot: int = key_slot(key if type(key) is bytes else str(key).encode())
-    return slot
+    """The slot of a key, or of its hash tag: what the first `{` and the next `}` enclose, if anything."""
+    text = key if type(key) is bytes else str(key).encode()
+    start = text.find(b"{") + 1
+    end = text.find(b"}", start) if start else 0
+    return crc_hqx(text[start:end] if end > start else text, 0) % SLOTS
 
 
 def read_map(info: bytes, slots: list[Any], asked: str) -> SlotMap:

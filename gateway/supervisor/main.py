@@ -17,12 +17,12 @@ from gateway.supervisor.keeper import Keeper
 from gateway.supervisor.output import log, say
 from gateway.supervisor.processes import Processes
 from gateway.supervisor.recipes import cache_recipe, store_recipe
+from gateway.supervisor.signals import SIGNALS, hold_back
 from gateway.supervisor.sockets import CannotListen, listen, url
 from gateway.supervisor.spec import Spec, read_spec
 from gateway.supervisor.store import EmbeddedServer, StoreFailed
 from gateway.supervisor.watch import Watch
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 SETTLE_S = 5.0  # beyond the bounds of the drain: last settlements and metrics, closing
 MANY_FILES = 1 << 20
 INSISTED_S = 1.0  # what a second signal leaves the store for its last write
@@ -211,5 +211,5 @@ def main(spec_path: Path) -> int:
         log("failed", "error", reason=error)
         return 1
     finally:
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # a late signal must not change the exit code
+        hold_back()  # a late signal must not change the exit code
         _remove_runtime(spec_path, spec.runtime_dir)

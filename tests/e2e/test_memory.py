@@ -26,7 +26,7 @@ def loaded_by(statement: str) -> set[str]:
 
 
 def test_a_worker_loads_nothing_of_the_control_plane() -> None:
-    loaded = loaded_by("import gateway.worker")
+    loaded = loaded_by("import gateway.worker.process")
 
     assert {"gateway.pipeline", "gateway.edge.app", "gateway.store.client"} <= loaded
     assert [name for name in HEAVY if name in loaded] == []

@@ -15,7 +15,7 @@ import httpx2
 import pytest
 
 from gateway.edge.protocol import SPARE_CONNECTIONS
-from gateway.worker import connections_for
+from gateway.worker.process import connections_for
 from tests.e2e.conftest import config_with
 from tests.e2e.gateway_process import GatewayProcess, running_gateway, wait_until
 from tests.support.fake_upstream import FakeUpstream

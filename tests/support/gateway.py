@@ -21,7 +21,7 @@ from gateway.auth.virtual_key import digest, format_key, new_key_id, new_secret
 from gateway.store.client import Store
 from gateway.store.key_repository import KeyRepository
 from gateway.telemetry.access_log import AccessLog
-from gateway.worker import server_config
+from gateway.worker.process import server_config
 
 SECRET = "the secret of the tests"
 

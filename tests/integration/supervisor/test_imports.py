@@ -1,17 +1,50 @@
+"""What each process loads before it serves: its start is little else."""
+
 import subprocess
 import sys
+
+import pytest
 
 from tests.integration.supervisor.gateway_run import ROOT
 
 TELL = """
 import sys
-before = {name.partition(".")[0] for name in sys.modules}  # the interpreter's own start
-import gateway.supervisor.main
-after = {name.partition(".")[0] for name in sys.modules}
-print(*(after - before - sys.stdlib_module_names))
+from gateway.process import import_quickly
+before = set(sys.modules)
+import_quickly()
+import {module}
+print(*(name for name, module in sys.modules.items() if module and name not in before))
 """
 
+OWN = {"gateway", "annotated_types", "msgspec", "pydantic", "pydantic_core", "typing_extensions", "yaml"}
+OWN |= {"typing_inspection", "cython_runtime", "click"}
+SERVES = {"genai_prices", "hiredis", "httptools", "httpx2", "idna", "structlog", "uvicorn"}
+ADMINISTERS = {
+    "annotated_doc",
+    "anyio",
+    "fastapi",
+    "opentelemetry",
+    "prometheus_client",
+    "sniffio",
+    "starlette",
+}
 
-def test_the_supervisor_imports_the_standard_library_and_nothing_heavy_of_ours() -> None:
-    told = subprocess.run([sys.executable, "-c", TELL], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603  # our own arguments
-    assert told.stdout.split() == ["gateway"]
+PROCESSES = {
+    # entry: (packages that it may load, how many modules at most)
+    "gateway.cli.serve": (OWN, 212),
+    "gateway.supervisor.main": ({"gateway"}, 28),
+    "gateway.worker.process": (OWN | SERVES | {"uvloop"}, 505),
+    "gateway.control.process": (OWN | SERVES | ADMINISTERS, 640),
+}
+
+
+@pytest.mark.parametrize("module", PROCESSES)
+def test_a_process_loads_only_what_it_needs_to_start(module: str) -> None:
+    script = [sys.executable, "-c", TELL.format(module=module)]
+    told = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603  # our own
+    loaded = told.stdout.split()
+    packages, most = PROCESSES[module]
+
+    foreign = {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names - packages
+    assert {name for name in foreign if not name.startswith("_")} == set()
+    assert len(loaded) <= most, f"{len(loaded)} modules"

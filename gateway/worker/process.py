@@ -5,7 +5,7 @@
     SIGUSR2  replaced by another worker: accept no more, finish, leave
     SIGINT   the same as SIGTERM without the grace
 
-Started by `gateway.supervisor`; the control plane is another process and nothing of it is imported here.
+Started by `gateway.supervisor`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,14 @@ import uvloop
 from gateway.app import Worker, create_worker
 from gateway.edge.protocol import SPARE_CONNECTIONS, Bounds, GatewayProtocol
 from gateway.link import ControlLink
-from gateway.process import ChildArgs, die_with_parent, parse_child_args, report_ready, watch_lifeline
+from gateway.process import (
+    ChildArgs,
+    collect_from_now_on,
+    die_with_parent,
+    parse_child_args,
+    report_ready,
+    watch_lifeline,
+)
 from gateway.telemetry.logs import configure_logging
 from gateway.telemetry.metrics import REPLACEMENT_REASONS, WORKER_REPLACEMENTS
 
@@ -141,15 +148,14 @@ def _affordable(bounds: Bounds) -> Bounds:
     return replace(bounds, max_connections=fit)
 
 
-def _rest_the_collector() -> None:
-    """Let the collector of cycles pass over what is there for ever, and look seldom at what calls leave.
+def _collect_seldom() -> None:
+    """Let the collector of cycles look seldom at what calls leave.
 
     A call leaves no cycles: what it made goes with its last reference. Looking after every 700 new objects
     took an eighth of all time. What failures leave all the same is a few megabytes at the most.
     """
-    gc.collect()
-    gc.freeze()
     gc.set_threshold(10_000, 10, 10)
+    collect_from_now_on()
 
 
 def server_config(worker: Worker, bounds: Bounds, drain_s: int = 2) -> uvicorn.Config:
@@ -205,7 +211,7 @@ async def serve(args: ChildArgs) -> None:
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():  # noqa: ASYNC110 # uvicorn offers no event
         await asyncio.sleep(0.005)
-    _rest_the_collector()
+    _collect_seldom()
     report_ready(args, heart=loop)
     try:
         await serving
@@ -225,7 +231,3 @@ def main() -> None:
     args = parse_child_args()
     configure_logging("worker", args.index)
     uvloop.run(serve(args))
-
-
-if __name__ == "__main__":
-    main()
