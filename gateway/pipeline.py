@@ -27,7 +27,7 @@ from gateway.relay.pump import Limits, Pump
 from gateway.relay.reply import Reply
 from gateway.routing.calendar import Calendar
 from gateway.routing.health import Health
-from gateway.routing.planner import plan
+from gateway.routing.planner import plan, usual
 from gateway.snapshot import Snapshot, Snapshots
 
 
@@ -131,10 +131,9 @@ class CallService:
             raise Draining(_DRAINING)
 
     def _plan(self, target: Target, options: CallOptions) -> Plan:
-        today, steady = self._calendar.today(), target.steady
-        if steady is not None and options.pin is None and today <= steady.until and self._health.is_well:
-            decision = steady.plan
-        else:
+        today = self._calendar.today()
+        decision = usual(target, self._health, today) if options.pin is None else None
+        if decision is None:
             now, draw = self._clock(), self._draw()
             decision = plan(target.candidates, self._health, now, draw, options.pin, today=today)
         return decision if options.fallback else decision.first_only()

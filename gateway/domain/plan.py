@@ -123,10 +123,16 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Steady(NamedTuple):
-    """The plan of every call of a target while all is well, up to a day: "YYYY-MM-DD"."""
+    """The plan of every call of a target while all is well.
+
+    Args:
+        until: it holds up to this day, "YYYY-MM-DD".
+        places: of upstreams, each with the calls in flight that it may have: it holds while none is full.
+    """
 
     plan: Plan
     until: str
+    places: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)
@@ -160,16 +166,17 @@ class Target:
     def steady(self) -> Steady | None:
         """What is planned while nothing rests and all upstreams have room for more.
 
-        None where that is another plan from call to call: by weight, by how much is in flight, or because
-        credentials take turns.
+        None where that is another plan from call to call: by weight, or because credentials take turns.
         """
         serving = [candidate for candidate in self.candidates if candidate.skip is None]
         if any(candidate.weight is not None for candidate in self.candidates):
             return None
-        if any(c.max_concurrency is not None or c.credentials > 1 for c in serving):
+        if any(candidate.credentials > 1 for candidate in serving):
             return None
         left_out = tuple(LeftOut(c, c.skip, c.detail) for c in self.candidates if c.skip is not None)
         attempts = tuple(Attempt(candidate, (0,)) for candidate in serving)
         first_skip = self.candidates[0].skip if self.candidates else None
         plan = Plan(attempts, left_out, first_skip, 0 if first_skip is None else None)
-        return Steady(plan, min((c.shutdown_date for c in serving if c.shutdown_date), default="9999-12-31"))
+        until = min((c.shutdown_date for c in serving if c.shutdown_date), default="9999-12-31")
+        places = {(c.upstream, c.max_concurrency) for c in serving if c.max_concurrency is not None}
+        return Steady(plan, until, tuple(sorted(places)))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from gateway.domain.errors import StreamBroken
 from gateway.domain.facts import Facts
 from gateway.edge.exchange import Exchange, Reader
-from gateway.edge.headers import Answer, lines, reply_headers, usd
+from gateway.edge.headers import Answer, reply_headers, usd
 from gateway.edge.render import JSON, error_event
 
 _EVENT_STREAM = b"text/event-stream; charset=utf-8"
@@ -16,6 +16,8 @@ _DONE = b"data: [DONE]\n\n"
 
 class Caller:
     """Answers one request of a route that calls a model."""
+
+    __slots__ = ("_clock", "_exchange", "_facts")
 
     def __init__(self, exchange: Exchange, facts: Facts, clock: Callable[[], float]) -> None:
         self._exchange = exchange
@@ -35,7 +37,7 @@ class Caller:
         """Send a whole JSON reply."""
         headers = reply_headers(self._facts, JSON, self._clock(), answer)
         if self._facts.cost_nanousd is not None:
-            headers += lines(((b"x-tunegate-cost-usd", usd(self._facts.cost_nanousd)),))
+            headers += b"%b: %b\r\n" % (b"x-tunegate-cost-usd", usd(self._facts.cost_nanousd))
         self._exchange.reply(200, headers, body)
 
     def start_stream(self, reader: Reader, answer: Answer) -> Exchange:

@@ -212,8 +212,9 @@ class Exchange:
         self.status = status
         # With HEAD the content would be the next answer's beginning.
         sent = b"" if self.method == "HEAD" else content
-        head = self._head(status, headers)
-        self.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(content), sent))
+        self.transport.write(
+            b"%bcontent-length: %d\r\n\r\n%b" % (self._head(status, headers), len(content), sent)
+        )
         self._complete()
 
     def start_stream(self, headers: bytes, reader: Reader) -> None:
@@ -249,7 +250,7 @@ class Exchange:
         self._complete()
 
     def _head(self, status: int, headers: bytes) -> bytes:
-        head = _STATUS_LINES[status] + self.protocol.default_head() + headers
+        head = b"%b%b%b" % (_STATUS_LINES[status], self.protocol.default_head(), headers)
         return head if self.keep_alive else head + b"connection: close\r\n"
 
     def _complete(self) -> None:

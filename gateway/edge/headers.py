@@ -88,8 +88,7 @@ def _served(
 
 def usd(nanousd: int) -> bytes:
     """An amount as a decimal string."""
-    whole, rest = divmod(nanousd, 10**9)
-    return (f"{whole}.{rest:09d}".rstrip("0").rstrip(".") if rest else str(whole)).encode()
+    return (b"%d.%09d" % divmod(nanousd, 10**9)).rstrip(b"0").rstrip(b".")
 
 
 def _value(text: str) -> bytes:

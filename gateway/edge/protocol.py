@@ -142,7 +142,9 @@ class GatewayProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(InvalidRequest("The HTTP request is malformed."))
         else:
-            if self._head_timer is None and (self._head_bytes or self._is_between_requests):
+            cycle = self.cycle
+            is_awaited = self._head_bytes or cycle is None or cycle.response_complete
+            if is_awaited and self._head_timer is None:
                 self._await_head()  # most heads are complete by now and never need it
 
     @property

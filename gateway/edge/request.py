@@ -93,29 +93,31 @@ def parse_call(route: CallRoute, body: bytes, max_depth: int) -> Call:
     checks = _CHECKS[route]
     for field, value in fields.items():
         check = checks.get(field)
-        if check is not None and not check[0].match(raw := bytes(value)) and raw != b"null":
+        if check is not None and not check[0].match(value) and value != _NULL:
             raise _wrong_type(field, check[1])
     required = _REQUIRED.get(route)
     if required is not None and fields.get(required, _NULL) == _NULL:
         raise InvalidRequest(f"Missing required parameter: '{required}'.", required)
     if route is CHAT:
-        _check_messages(bytes(fields["messages"]))
-    stream = bytes(fields.get("stream", _NULL)) == b"true"
+        _check_messages(fields["messages"])
+    stream = fields.get("stream") == _TRUE
+    n = fields.get("n")
     return Call(
         route=route,
         fields=fields,
         model=name,
         stream=stream,
         wants_usage=stream and _wants_usage(fields.get("stream_options")),
-        choices=_choices(fields.get("n")),
+        choices=1 if n is None else _choices(n),
     )
 
 
-_NULL = Raw(b"null")
+_NULL, _TRUE = Raw(b"null"), Raw(b"true")
+_FIRST_MESSAGE = re.compile(rb"\[\s*(\]|\{)?")
 
 
 def _parse(body: bytes, max_depth: int) -> dict[str, Raw]:
-    if not body.strip():
+    if not body or body.isspace():
         raise InvalidRequest("The request body is empty; send a JSON object.")
     try:
         body.isascii() or body.decode()
@@ -148,13 +150,14 @@ def _depth(body: bytes, limit: int) -> int:
     return limit + 1
 
 
-def _check_messages(messages: bytes) -> None:
-    inside = messages[1:].lstrip()
-    if inside.startswith(b"]"):
+def _check_messages(messages: Raw) -> None:
+    begins = _FIRST_MESSAGE.match(messages)
+    kind = begins[1] if begins else None
+    if kind == b"]":
         raise InvalidRequest(
             "Invalid 'messages': empty array. Expected an array with minimum length 1.", "messages"
         )
-    if not inside.startswith(b"{"):
+    if kind is None:
         raise _wrong_type("messages[0]", "object")
 
 
@@ -164,9 +167,9 @@ def _wants_usage(options: Raw | None) -> bool:
     return _any(options).get("include_usage") is True
 
 
-def _choices(n: Raw | None) -> int:
+def _choices(n: Raw) -> int:
     """How many answers are asked for, at least 1: what is out of range the upstream refuses."""
-    if n is None or n == _NULL:
+    if n == _NULL:
         return 1
     return int(min(max(1.0, float(bytes(n))), 1e6))
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import chain
 
 from gateway.domain.errors import FailureClass
-from gateway.domain.plan import Attempt, Candidate, LeftOut, Plan, Reason
+from gateway.domain.plan import Attempt, Candidate, LeftOut, Plan, Reason, Target
 from gateway.routing.health import Health
 
 
@@ -54,6 +54,14 @@ def plan(
     if waiting and ready and first is waiting[0]:
         return Plan(attempts, tuple(left_out), FailureClass.RATE_LIMITED, len(ready))
     return Plan(attempts, tuple(left_out))
+
+
+def usual(target: Target, health: Health, today: str) -> Plan | None:
+    """What `plan` says of a target while all is well, kept with it; None where it may say something else."""
+    steady = target.steady
+    if steady is None or today > steady.until or not health.is_well or health.is_full(steady.places):
+        return None
+    return steady.plan
 
 
 def _look(

@@ -40,6 +40,7 @@ class Counters:
         self._all_cells: dict[Metric, _Cells] = {each: {} for each in self._metrics["histogram"]}
         self._is_gauge_new = False
         self._followed: list[tuple[Metric, Callable[[], float]]] = []
+        self._feeders: list[Callable[[], None]] = []
 
     def inc(self, metric: Metric, labels: Labels = (), n: float = 1) -> None:
         """Let a counter grow by `n`."""
@@ -69,6 +70,10 @@ class Counters:
         """Let a gauge without labels stand at what `read` returns whenever there is a report."""
         self._followed.append((metric, read))
 
+    def before_reports(self, feed: Callable[[], None]) -> None:
+        """Let `feed` say what it counted by itself whenever there is a report."""
+        self._feeders.append(feed)
+
     def take_delta(self) -> dict[str, Any]:
         """The report of what was counted since the last report; empty where nothing was."""
         self._read_followed()
@@ -84,6 +89,8 @@ class Counters:
         return self._report(self._all, self._all_cells, full=True)
 
     def _read_followed(self) -> None:
+        for feed in self._feeders:
+            feed()
         for metric, read in self._followed:
             value = read()
             if self._gauges[metric].get(()) != value:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gateway.domain.errors import AttemptFailed, FailureClass, Hint
 from gateway.domain.plan import Candidate, Plan, Reason, Target
 from gateway.routing.health import BREAKER, CREDENTIAL, MODEL, Health, UpstreamReport
-from gateway.routing.planner import plan
+from gateway.routing.planner import plan, usual
 
 A = Candidate("a", "m")
 B = Candidate("b", "m")
@@ -274,58 +274,42 @@ CANDIDATES = st.lists(
 ).map(lambda some: sorted(some, key=lambda candidate: candidate.step))
 
 
-@given(CANDIDATES, st.floats(0, 1, exclude_max=True))
-def test_every_candidate_is_tried_or_left_out_and_steps_keep_their_order(
-    candidates: list[Candidate], draw: float
-) -> None:
-    decision = plan(candidates, Health(), 0, draw)
-    tried = [attempt.candidate for attempt in decision.attempts]
-    left = [each.candidate for each in decision.left_out]
-
-    able = [candidate for candidate in candidates if candidate.skip is None]
-    assert sorted(map(repr, left)) == sorted(repr(c) for c in candidates if c.skip is not None)
-    assert sorted(map(repr, tried)) == sorted(map(repr, able))
-    assert [candidate.step for candidate in tried] == sorted(candidate.step for candidate in tried)
-
-
-@pytest.mark.parametrize("draw", [0.0, 0.999999])
-def test_nobody_is_no_plan(draw: float) -> None:
-    assert plan([], Health(), 0, draw) == Plan((), ())
-
-
-CANDIDATES = st.lists(
-    st.builds(
-        Candidate,
-        upstream=st.sampled_from("abc"),
-        model=st.just("m"),
-        step=st.integers(0, 2),
-        weight=st.sampled_from([None, None, None, 0, 3]),
-        credentials=st.sampled_from([1, 1, 1, 2]),
-        skip=st.sampled_from([None, None, Reason.NOT_OWNED, Reason.DISABLED]),
-        shutdown_date=st.sampled_from([None, "2026-10-23", "2027-01-14"]),
-        max_concurrency=st.sampled_from([None, None, None, 5]),
-    ),
-    max_size=4,
+@given(
+    CANDIDATES,
+    st.sampled_from(["2026-10-23", "2026-10-24", "2027-01-14", "2027-01-15"]),
+    st.lists(st.sampled_from("abc"), max_size=8),
 )
-
-
-@given(CANDIDATES, st.sampled_from(["2026-10-23", "2026-10-24", "2027-01-14", "2027-01-15"]))
-def test_the_plan_of_all_calls_while_all_is_well(candidates: list[Candidate], today: str) -> None:
+def test_the_plan_of_all_calls_while_all_is_well(
+    candidates: list[Candidate], today: str, in_flight: list[str]
+) -> None:
     """What a target keeps is what would be planned anew for each call."""
-    steady = Target("support", "support", None, tuple(candidates)).steady
+    health = Health()
+    for upstream in in_flight:
+        health.begin(upstream, 0, "m", MOST, 0)
 
-    if steady is not None and today <= steady.until:
-        assert steady.plan == plan(candidates, Health(), 0, 0.5, today=today)
+    kept = usual(Target("support", "support", None, tuple(candidates)), health, today)
+
+    assert kept is None or kept == plan(candidates, health, 0, 0.5, today=today)
 
 
-def test_plans_that_differ_from_call_to_call_are_not_kept() -> None:
-    def steady(*candidates: Candidate) -> object:
-        return Target("support", "support", None, candidates).steady
+def test_when_a_plan_is_kept() -> None:
+    def kept(*candidates: Candidate, health: Health | None = None) -> bool:
+        return (
+            usual(Target("support", "support", None, candidates), health or Health(), "2026-11-23")
+            is not None
+        )
 
-    assert steady(A, BASE) is not None
-    assert steady(Candidate("a", "m", weight=1)) is None
-    assert steady(Candidate("a", "m", credentials=2)) is None
-    assert steady(Candidate("a", "m", max_concurrency=2)) is None
+    full, troubled = Health(), Health()
+    full.begin("a", 0, "m", 2, 0)
+    troubled.failed("b", 0, "m", AttemptFailed(FailureClass.SERVER_ERROR, ""), 0)
+    ended = Candidate("a", "m", shutdown_date="2026-11-22")
+    assert kept(A, BASE)
+    assert kept(Candidate("a", "m", max_concurrency=2), health=full)
+    assert not kept(Candidate("a", "m", max_concurrency=1), health=full)
+    assert not kept(A, health=troubled)
+    assert not kept(Candidate("a", "m", weight=1))
+    assert not kept(Candidate("a", "m", credentials=2))
+    assert not kept(ended, BASE)
 
 
 def test_a_call_too_many_does_not_begin() -> None:
