@@ -27,7 +27,9 @@ class Spent(msgspec.Struct, frozen=True):
 NOTHING = Spent(None, "released", "none")
 """Admitted, and nothing was spent."""
 
-FREE = Spent(Usage(), "exact", "none")
+_NO_USAGE = Usage()
+
+FREE = Spent(_NO_USAGE, "exact", "none")
 """Served, and nothing was spent: from the cache, or along with another call."""
 
 
@@ -63,8 +65,10 @@ def record_of(
 ) -> LedgerRecord:
     """The ledger record of a call. Its cost is the sum of its attempts; what is unknown is None."""
     attempts = _attempts(facts, spent, prices)
-    usage = spent.usage
-    used = usage or (Usage() if spent.state == "released" else None)
+    used = spent.usage
+    if used is None and spent.state == "released":
+        used = _NO_USAGE
+    first_token_at, started_at = facts.first_token_at, facts.started_at
     return LedgerRecord(
         request_id=facts.request_id,
         ts=admitted_ms / 1000,
@@ -81,19 +85,19 @@ def record_of(
         cache=facts.cache,
         fallback=facts.fallback,
         attempts=attempts,
-        prompt_tokens=used.prompt_tokens if used else None,
-        cached_tokens=used.cached_tokens if used else None,
-        cache_write_tokens=used.cache_write_tokens if used else None,
-        completion_tokens=used.completion_tokens if used else None,
-        reasoning_tokens=used.reasoning_tokens if used else None,
+        prompt_tokens=None if used is None else used.prompt_tokens,
+        cached_tokens=None if used is None else used.cached_tokens,
+        cache_write_tokens=None if used is None else used.cache_write_tokens,
+        completion_tokens=None if used is None else used.completion_tokens,
+        reasoning_tokens=None if used is None else used.reasoning_tokens,
         service_tier=facts.service_tier,
-        cost_nanousd=total_cost(attempts),
+        cost_nanousd=attempts[0].cost_nanousd if len(attempts) == 1 else total_cost(attempts),
         saved_nanousd=facts.saved_nanousd,
         price_version=prices.version,
         usage_source=spent.source,
         error_type=facts.error_type,
-        ttft_ms=None if facts.first_token_at is None else _ms(facts.first_token_at - facts.started_at),
-        duration_ms=_ms(now - facts.started_at),
+        ttft_ms=None if first_token_at is None else round((first_token_at - started_at) * 1000, 3),
+        duration_ms=round((now - started_at) * 1000, 3),
     )
 
 
@@ -140,7 +144,3 @@ def _record(
         completion_tokens=usage.completion_tokens,
         cost_nanousd=None if price is None else cost(usage, price),
     )
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 3)

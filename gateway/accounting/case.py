@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import msgspec
 
-from gateway.accounting.quote import longest_answer, most_expensive, payable
+from gateway.accounting.quote import most_expensive, payable
+from gateway.accounting.terms import Terms
 from gateway.domain.call import Call
 from gateway.domain.facts import Facts
 from gateway.domain.plan import Target
 from gateway.domain.principal import Principal
-from gateway.limits.estimate import Size, size_of
-from gateway.limits.values import Admission, Bounds, Budget
-from gateway.metering.record import Basis
-from gateway.snapshot import Snapshot
+from gateway.limits.estimate import Size
+from gateway.limits.values import Admission
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -22,96 +19,57 @@ class Case(msgspec.Struct, frozen=True):
 
     Args:
         size: what the body says of its size.
-        target: what may serve; for a key that pays, only what has a known price.
     """
 
     call: Call
     size: Size
-    target: Target
-    principal: Principal
-    snapshot: Snapshot
+    terms: Terms
     facts: Facts
 
-    @classmethod
-    def of(cls, call: Call, target: Target, principal: Principal, snapshot: Snapshot, facts: Facts) -> Case:
-        """Look at a call.
-
-        Raises:
-            InvalidRequest: a number that the official API refuses too.
-            PriceUnknown: the key pays, and nothing that may serve has a known price.
-        """
-        usable = payable(call, target, snapshot.prices) if principal.pays else target
-        return cls(call, size_of(call), usable, principal, snapshot, facts)
-
-    def asked_by(self, principal: Principal) -> Case:
-        """The same call, by its key as the store has it now."""
-        usable = payable(self.call, self.target, self.snapshot.prices) if principal.pays else self.target
-        return msgspec.structs.replace(self, principal=principal, target=usable)
+    def target_for(self, principal: Principal) -> Target:
+        """What may serve the same call, by its key as the store has it now."""
+        terms = self.terms
+        return payable(self.call, terms.target, terms.snapshot.prices) if principal.pays else terms.target
 
     def most_nanousd(self, prompt_tokens: int) -> int | None:
         """The most that it may cost, both attempts of a hedged call; None for a key that does not pay."""
-        principal = self.principal
-        if not principal.pays:
+        terms = self.terms
+        if not terms.pays:
             return None
         once = most_expensive(
-            self.call, self.size, self.target, principal, self.snapshot.prices, prompt_tokens
+            self.call, self.size, terms.target, terms.principal, terms.snapshot.prices, prompt_tokens
         )
-        return 2 * once if self.target.hedge else once
+        return 2 * once if terms.target.hedge else once
 
     def admission(self, process: str) -> Admission:
         """What is asked of the limits."""
-        principal, snapshot = self.principal, self.snapshot
-        budget = None
-        if principal.budget_nanousd is not None:
-            budget = Budget(principal.budget_nanousd, principal.budget_period)
+        size, terms, principal = self.size, self.terms, self.terms.principal
+        bound = None
+        if terms.pays:
+            bound = self.most_nanousd(size.most_prompt_tokens + _most_of_linked_images(self.call))
         return Admission(
             request_id=self.facts.request_id,
             key_id=principal.key_id,
             revision=principal.revision,
             process=process,
-            bounds=Bounds.of(principal.limits, snapshot.default_bounds),
-            tokens=self.size.likely_tokens(
-                snapshot.settings.limits.assumed_output_tokens, longest_answer(self.target)
-            ),
-            bound_nanousd=self._bound() if principal.pays else None,
-            budget=budget,
+            bounds=terms.bounds,
+            tokens=size.likely_tokens(terms.likely_output_tokens, terms.longest_answer),
+            bound_nanousd=bound,
+            budget=terms.budget,
             has_credit=principal.has_credit,
-            basis=self._basis(),
-        )
-
-    def _bound(self) -> int | None:
-        return self.most_nanousd(self.size.most_prompt_tokens + _most_of_linked_images(self.call))
-
-    def _basis(self) -> bytes:
-        target = self.target
-        model = upstream = None
-        for candidate in target.candidates:
-            if candidate.skip is None:
-                model, upstream = candidate.model, candidate.upstream
-                break
-        return _basis(
-            self.call.route.name,
-            self.principal.team,
-            target.alias,
-            target.release,
-            model,
-            upstream,
-            self.call.stream,
-            self.snapshot.prices.version,
+            basis=terms.basis,
         )
 
 
 class FreeCase(Case, frozen=True):
-    """A call that somebody else's answer serves: it counts as a request, and can spend nothing."""
+    """A call that somebody else's answer serves: it counts as a request, and can spend nothing.
 
-    @classmethod
-    def of(cls, call: Call, target: Target, principal: Principal, snapshot: Snapshot, facts: Facts) -> Case:
-        """Look at a call. Nothing of it has to have a price or a size."""
-        return cls(call, _NO_SIZE, target, principal, snapshot, facts)
+    Nothing of it has to have a price or a size.
+    """
 
-    def asked_by(self, principal: Principal) -> Case:
-        """The same call, by its key as the store has it now."""
-        return msgspec.structs.replace(self, principal=principal)
+    def target_for(self, principal: Principal) -> Target:  # noqa: ARG002  # as of any call
+        """What may serve the same call."""
+        return self.terms.target
 
     def most_nanousd(self, prompt_tokens: int) -> int | None:  # noqa: ARG002  # as of any call
         """Nothing."""
@@ -122,30 +80,8 @@ class FreeCase(Case, frozen=True):
         return msgspec.structs.replace(super().admission(process), tokens=0, bound_nanousd=0)
 
 
-_NO_SIZE = Size(prompt_bytes=0, media_bytes=0, media=0, answers=0, cap=None)
-
-
-@lru_cache(maxsize=4096)  # next to nothing in it changes from call to call
-def _basis(
-    route: str,
-    team: str | None,
-    alias: str | None,
-    release: str | None,
-    model: str | None,
-    upstream: str | None,
-    stream: bool,
-    price_version: str,
-) -> bytes:
-    return Basis(
-        route=route,
-        team=team,
-        alias=alias,
-        release=release,
-        model=model,
-        upstream=upstream,
-        stream=stream,
-        price_version=price_version,
-    ).encode()
+NO_SIZE = Size(prompt_bytes=0, media_bytes=0, media=0, answers=0, cap=None)
+"""Of a call whose body does not matter."""
 
 
 def _most_of_linked_images(call: Call) -> int:

@@ -9,13 +9,16 @@ from typing import Any, Protocol
 
 import msgspec
 
-from gateway.accounting.case import Case, FreeCase
+from gateway.accounting.case import NO_SIZE, Case, FreeCase
 from gateway.accounting.hold import Hold
+from gateway.accounting.quote import payable
+from gateway.accounting.terms import KeptTerms
 from gateway.domain.call import Call
 from gateway.domain.errors import BadKey, BudgetSpent, GatewayError, RateLimited, StoreUnavailable
 from gateway.domain.facts import Facts
 from gateway.domain.plan import Target
 from gateway.domain.principal import Principal
+from gateway.limits.estimate import size_of
 from gateway.limits.headers import limit_lines
 from gateway.limits.local import LocalLimiter
 from gateway.limits.refusal import refusal_text
@@ -77,6 +80,7 @@ class AccountDesk:
         self._process = process
         self._on_rejected = on_rejected
         self._wall_clock = wall_clock
+        self._terms = KeptTerms()
 
     def hold(
         self, call: Call, target: Target, principal: Principal, snapshot: Snapshot, facts: Facts
@@ -92,13 +96,16 @@ class AccountDesk:
             InvalidRequest: a number that the official API refuses too.
             PriceUnknown: the key pays, and nothing that may serve has a known price.
         """
-        return Hold(self, Case.of(call, target, principal, snapshot, facts))
+        usable = payable(call, target, snapshot.prices) if principal.pays else target
+        terms = self._terms.of(call, usable, principal, snapshot)
+        return Hold(self, Case(call, size_of(call), terms, facts))
 
     def hold_free(
         self, call: Call, target: Target, principal: Principal, snapshot: Snapshot, facts: Facts
     ) -> Hold:
         """The same for a call that needs no model's work: it counts as a request, and holds no more."""
-        return Hold(self, FreeCase.of(call, target, principal, snapshot, facts))
+        terms = self._terms.of(call, target, principal, snapshot)
+        return Hold(self, FreeCase(call, NO_SIZE, terms, facts))
 
     def settle(self, settlement: Settlement) -> Coroutine[Any, Any, object]:
         """Keep a settlement, in the store or on disk; bounded in time, never raises."""
@@ -130,8 +137,13 @@ class AccountDesk:
                 return self._admitted(hold, case, admission, verdict)
             if isinstance(verdict, Refused):
                 raise self._refused(case, verdict)
-            case = case.asked_by(await self._reloader.reload(case.principal.key_id))
+            case = self._asked_anew(case, await self._reloader.reload(admission.key_id))
         raise BadKey("This API key is being changed; try again.")
+
+    def _asked_anew(self, case: Case, principal: Principal) -> Case:
+        """The same call, by its key as the store has it now."""
+        terms = self._terms.of(case.call, case.target_for(principal), principal, case.terms.snapshot)
+        return msgspec.structs.replace(case, terms=terms)
 
     async def _count_and_ask(
         self, case: Case, admission: Admission, verdict: Verdict
@@ -142,7 +154,9 @@ class AccountDesk:
         """
         if not admission.bound_nanousd:  # nothing could be smaller
             return admission, verdict
-        counted = await asyncio.to_thread(count_prompt, case.call.fields, case.target.candidates[0].model)
+        counted = await asyncio.to_thread(
+            count_prompt, case.call.fields, case.terms.target.candidates[0].model
+        )
         bound = case.most_nanousd(counted)
         if bound is None or bound >= (admission.bound_nanousd or 0):
             return admission, verdict
@@ -151,7 +165,7 @@ class AccountDesk:
 
     def _admitted(self, hold: Hold, case: Case, admission: Admission, verdict: Admitted) -> Hold:
         case.facts.rate_limits = limit_lines(verdict)
-        self._reloader.confirmed(case.principal)
+        self._reloader.confirmed(case.terms.principal)
         self._meter.opened(admission.request_id, admission.key_id)
         hold.admitted(case, admission, verdict.at_ms, was_reserved=True)
         return hold
@@ -187,8 +201,8 @@ class AccountDesk:
             self._provisions.settled(settlement.request_id)
 
     def _refusal_without_store(self, case: Case, admission: Admission) -> GatewayError | None:
-        policy = case.snapshot.settings.on_store_failure
-        if case.principal.pays and policy.budgets == "closed":
+        policy = case.terms.snapshot.settings.on_store_failure
+        if case.terms.pays and policy.budgets == "closed":
             return StoreUnavailable(
                 "The store is away, so the budget or credit of this key cannot be checked. Try again shortly."
             )

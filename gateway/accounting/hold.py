@@ -8,8 +8,6 @@ from typing import Any, Protocol
 
 from gateway.accounting.bill import FREE, NOTHING, Spent, estimate, record_of
 from gateway.accounting.case import Case
-from gateway.accounting.quote import cap_of
-from gateway.attempts.served import Held
 from gateway.domain.errors import GatewayError
 from gateway.domain.usage import Usage
 from gateway.limits.values import Admission, Settlement
@@ -60,7 +58,7 @@ class Hold:
             was_reserved: False where it was admitted without the store.
         """
         self.case = case
-        self.held = Held(case.target, cap_of(case.target, case.principal))
+        self.held = case.terms.held
         self.admitted_ms = at_ms
         self.was_reserved = was_reserved
         self._admission = admission
@@ -115,11 +113,12 @@ class Hold:
         if self.is_settled:
             return _nothing()
         self.is_settled = True
-        case, principal = self.case, self.case.principal
+        case, terms = self.case, self.case.terms
+        principal = terms.principal
         record = record_of(
             case.facts,
             spent,
-            case.snapshot.prices,
+            terms.snapshot.prices,
             key=principal.key_id,
             team=principal.team,
             admitted_ms=self.admitted_ms,
@@ -130,7 +129,7 @@ class Hold:
             record.settlement(
                 admitted_ms=self.admitted_ms,
                 tokens_actual=(record.prompt_tokens or 0) + (record.completion_tokens or 0),
-                tpm=self._admission.bounds.tpm,
+                tpm=terms.bounds.tpm,
                 has_credit=principal.has_credit,
                 was_reserved=self.was_reserved,
             )

@@ -29,7 +29,6 @@ _CAPS = {
 }
 _LEAST_CAP = {CHAT.name: 1, COMPLETIONS.name: 0}
 _MEDIA = b";base64,"
-_LEAST_MEDIA = len(_MEDIA)
 _NULL = Raw(b"null")
 _WHOLE = re.compile(rb"-?[0-9]+")
 _NUMBER = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
@@ -104,15 +103,15 @@ def size_of(call: Call) -> Size:
     if route is COMPLETIONS:
         # The candidates that `best_of` drops are paid for too.
         answers = max(answers, _whole(fields, "best_of", 1) or 1) * _prompts(fields.get("prompt", _NULL))
-    prompt_bytes = media_bytes = media = 0
-    for value in fields.values():
-        prompt_bytes += len(value)
-        if len(value) > _LEAST_MEDIA and _MEDIA in (raw := bytes(value)):
-            count, size = _media_in(raw)
+    values = b"".join(fields.values())
+    media = media_bytes = 0
+    if _MEDIA in values:
+        for value in fields.values():
+            count, size = _media_in(bytes(value))
             media += count
             media_bytes += size
     return Size(
-        prompt_bytes=prompt_bytes,
+        prompt_bytes=len(values),
         media_bytes=media_bytes,
         media=media,
         answers=answers,

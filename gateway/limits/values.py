@@ -31,7 +31,7 @@ State = Literal["exact", "estimated", "released", "orphaned", "withdrawn"]
 SettlementResult = Literal["stored", "duplicate", "corrected", "absent"]
 
 
-class Bounds(msgspec.Struct, frozen=True):
+class Bounds(msgspec.Struct, frozen=True, cache_hash=True):
     """Limits of a key. None is unlimited, 0 refuses every call.
 
     Args:
@@ -56,7 +56,7 @@ class Bounds(msgspec.Struct, frozen=True):
         )
 
 
-class Budget(msgspec.Struct, frozen=True):
+class Budget(msgspec.Struct, frozen=True, cache_hash=True):
     """Money a key may spend in each UTC day, each UTC month, or at all; 0 refuses every call."""
 
     limit_nanousd: int
@@ -171,7 +171,7 @@ METRICS = Counters.__struct_fields__
 """The names of the counters, in the order in which they are stored."""
 
 
-class Dimensions(msgspec.Struct, frozen=True):
+class Dimensions(msgspec.Struct, frozen=True, cache_hash=True):
     """What usage is counted by; "" where it is not known."""
 
     key: str

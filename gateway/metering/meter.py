@@ -53,6 +53,10 @@ class Meter:
         on_store_error: told what was asked of the store when it failed.
         renew_every_s: seconds between renewals; a third of a lease.
         wall_clock: unix seconds, for admissions that nobody knows the time of.
+
+    Attributes:
+        opened: to be told that a request was admitted, or may have been: its reservation is kept until
+            `settle`.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class Meter:
         self._replay_retry_s = replay_retry_s
         self._wall_clock = wall_clock
         self._renewals = Renewals(accounts, process, on_error=on_store_error, every_s=renew_every_s)
+        self.opened = self._renewals.opened
         self._replayer = Replayer(accounts, rejected)
         self._has_backlog = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -101,10 +106,6 @@ class Meter:
             asyncio.create_task(self._renewals.run()),
             asyncio.create_task(self._keep_replaying()),
         ]
-
-    def opened(self, request_id: str, key_id: str) -> None:
-        """A request was admitted, or may have been: its reservation is kept until `settle`."""
-        self._renewals.opened(request_id, key_id)
 
     async def settle(self, settlement: Settlement) -> Fate:
         """Settle a request; bounded in time. Never raises but when cancelled, and settles even then."""

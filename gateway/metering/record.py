@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -95,14 +96,7 @@ class LedgerRecord(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def dimensions(self) -> Dimensions:
         """What its usage is counted by."""
-        return Dimensions(
-            key=self.key,
-            alias=self.alias or "",
-            model=self.model or "",
-            upstream=self.upstream or "",
-            release=self.release or "",
-            team=self.team or "",
-        )
+        return _dimensions(self.key, self.alias, self.model, self.upstream, self.release, self.team)
 
     def counters(self) -> Counters:
         """What it adds to the usage of its day and hour: what is not known adds nothing."""
@@ -134,7 +128,7 @@ class LedgerRecord(msgspec.Struct, frozen=True, kw_only=True):
             request_id=self.request_id,
             key_id=self.key,
             state=self.state,
-            record=self.encode(),
+            record=_encode(self),
             admitted_ms=admitted_ms,
             counters=self.counters(),
             dimensions=self.dimensions,
@@ -203,6 +197,18 @@ def total_cost(attempts: Iterable[AttemptRecord]) -> int | None:
             return None
         total += attempt.cost_nanousd
     return total
+
+
+@lru_cache(maxsize=4096)  # the same few for nearly all calls
+def _dimensions(
+    key: str,
+    alias: str | None,
+    model: str | None,
+    upstream: str | None,
+    release: str | None,
+    team: str | None,
+) -> Dimensions:
+    return Dimensions(key, alias or "", model or "", upstream or "", release or "", team or "")
 
 
 _HITS = frozenset({"hit", "shared"})

@@ -50,7 +50,9 @@ _OF_AN_ADMISSION, _OF_A_SETTLEMENT = 3, 5
 """How many arguments vary from call to call; they come first, in the order of the scripts' heads."""
 
 _REASONS: tuple[Reason, ...] = ("requests", "tokens", "concurrency", "budget", "credit")
-_RESULTS: tuple[SettlementResult, ...] = ("absent", "stored", "duplicate", "corrected")
+SETTLEMENT_RESULTS: tuple[SettlementResult, ...] = ("absent", "stored", "duplicate", "corrected")
+"""What `settle.lua` answers, by its number."""
+
 _STALE, _ADMITTED = 0, 1
 
 
@@ -145,11 +147,6 @@ def settle_command(script: Script, settlement: Settlement) -> Packed:
     )
 
 
-def settlement_result(reply: int) -> SettlementResult:
-    """What `settle.lua` answered."""
-    return _RESULTS[reply]
-
-
 def counted(was: bytes) -> Counted:
     """The field `was` of a correction in the ledger: what the record before it was counted as."""
     head, counters, dimensions = was.decode().split("|", 2)
@@ -207,7 +204,7 @@ def account_view(
 def counts_of(counters: Counters) -> tuple[int, ...]:
     """Counters the script can add: an upstream may report anything, and half a settlement must not fail."""
     counts: tuple[int, ...] = msgspec.structs.astuple(counters)
-    if min(counts) >= 0 and max(counts) <= MAX_NANOUSD:
+    if max(counts) <= MAX_NANOUSD and min(counts) >= 0:
         return counts
     return tuple(min(max(0, count), MAX_NANOUSD) for count in counts)
 

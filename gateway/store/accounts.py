@@ -65,10 +65,10 @@ class AccountStore:
         script = self._scripts.settle
         key, packed = account_wire.settle_command(script, settlement)
         try:
-            reply = await self._settling.send(script, key, packed, timeout_s)
+            reply: int = await self._settling.send(script, key, packed, timeout_s)
         except StoreReplyError as error:
             reply = await self._settling.send_again(error, script, packed, timeout_s)
-        return account_wire.settlement_result(reply)
+        return account_wire.SETTLEMENT_RESULTS[reply]
 
     async def renew(self, process: str, calls: Mapping[str, Sequence[str]]) -> int:
         """Extend the leases of open calls: request ids by key id. Returns how many are still reserved.

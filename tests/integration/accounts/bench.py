@@ -72,7 +72,7 @@ class Bench:
         return account_wire.admit_command(self.scripts.admit, admission)[1]
 
     def settle(self, settlement: Settlement, now: int) -> SettlementResult:
-        return account_wire.settlement_result(self.at(now, self.settle_command(settlement)))
+        return account_wire.SETTLEMENT_RESULTS[self.at(now, self.settle_command(settlement))]
 
     def settle_command(self, settlement: Settlement) -> Command:
         return account_wire.settle_command(self.scripts.settle, settlement)[1]
