@@ -39,7 +39,7 @@ def split(data: bytes) -> list[bytes]:
     """Clean bytes of a stream, cut into its events."""
     if b"\r" not in data and data.endswith(b"\n\n"):
         return [event + b"\n\n" for event in data[:-2].split(b"\n\n")]
-    return [event.raw for event in SSEDecoder().feed(data)]
+    return SSEDecoder().split(data)
 
 
 def is_comment(event: bytes) -> bool:

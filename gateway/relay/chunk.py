@@ -61,11 +61,6 @@ def _part(value: Any, whole: int) -> int:
     return min(_count(value) or 0, whole) if value else 0
 
 
-def service_tier_of(document: Mapping[str, Any]) -> str | None:
-    """The tier that the upstream says it used."""
-    return tier_of(document.get("service_tier"))
-
-
 def tier_of(value: object) -> str | None:
     """A tier's name, or None: it goes into records and logs, so no other text may pass for one."""
     if not isinstance(value, str) or len(value) > 16 or not value.replace("_", "").isalpha():
@@ -107,11 +102,13 @@ def official_error(error: Mapping[str, Any]) -> dict[str, Any]:
 
 def finished_choices(document: Mapping[str, Any]) -> set[int]:
     """Indexes of the choices that this chunk ends. An empty finish reason is none."""
-    return {
-        index if isinstance(index := choice.get("index"), int) else 0
-        for choice in _choices(document)
-        if isinstance(choice.get("finish_reason"), str) and choice["finish_reason"]
-    }
+    finished = set()
+    for choice in _choices(document):
+        reason = choice.get("finish_reason")
+        if reason and isinstance(reason, str):
+            index = choice.get("index")
+            finished.add(index if isinstance(index, int) else 0)
+    return finished
 
 
 def has_content(document: Mapping[str, Any]) -> bool:
@@ -120,8 +117,10 @@ def has_content(document: Mapping[str, Any]) -> bool:
         if choice.get("finish_reason") or choice.get("text"):
             return True
         delta = choice.get("delta")
-        if isinstance(delta, dict) and any(value and key != "role" for key, value in delta.items()):
-            return True
+        if isinstance(delta, dict):
+            for key, value in delta.items():
+                if value and key != "role":
+                    return True
     return False
 
 
@@ -149,7 +148,11 @@ def is_usage_only(document: Mapping[str, Any]) -> bool:
 
 def _choices(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     choices = document.get("choices")
-    return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+    if not isinstance(choices, list):
+        return []
+    if len(choices) == 1 and isinstance(choices[0], dict):  # nearly always
+        return choices
+    return [choice for choice in choices if isinstance(choice, dict)]
 
 
 def _object(value: Any) -> Mapping[str, Any]:

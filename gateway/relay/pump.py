@@ -23,6 +23,9 @@ _KEEP_ALIVE = b": keep-alive\n\n"
 class Source(Protocol):
     """The upstream's side: an answer whose body comes by callback."""
 
+    last_byte_at: float
+    """When its last byte came, by the loop's clock."""
+
     def attach(self, sink: Pump) -> None:
         """Deliver the body to `sink`."""
 
@@ -67,6 +70,25 @@ class Ending(msgspec.Struct, frozen=True):
 class Pump:
     """One stream on its way. Await `committed`, then `connect` the client, then await `ended`."""
 
+    __slots__ = (
+        "_body_over",
+        "_client",
+        "_client_left",
+        "_commit",
+        "_deadline",
+        "_end",
+        "_last_sent_at",
+        "_limits",
+        "_loop",
+        "_now",
+        "_paused",
+        "_pending",
+        "_resumed_at",
+        "_source",
+        "_stream",
+        "_timer",
+    )
+
     def __init__(self, source: Source, stream: Stream, loop: asyncio.AbstractEventLoop) -> None:
         self._source = source
         self._stream = stream
@@ -79,7 +101,7 @@ class Pump:
         self._client_left = False
         self._paused = False
         self._body_over = False
-        self._last_byte_at = loop.time()
+        self._resumed_at = 0.0
         self._last_sent_at = 0.0
         self._limits: Limits | None = None
         self._deadline = 0.0
@@ -150,7 +172,7 @@ class Pump:
     def resume(self) -> None:
         """The client has caught up."""
         self._paused = False
-        self._last_byte_at = self._now()
+        self._resumed_at = self._now()
         self._source.resume()
 
     def client_gone(self) -> None:
@@ -180,9 +202,12 @@ class Pump:
             return
         stream = self._stream
         out = stream.feed(chunk)
-        self._last_byte_at = self._now()
         if out:
-            self._deliver(out)
+            if self._client is not None:
+                self._client.write(out)
+                self._last_sent_at = self._source.last_byte_at
+            else:
+                self._hold(out)
         if stream.broken is not None:
             self._break(stream.broken)
         elif stream.is_done:
@@ -194,8 +219,10 @@ class Pump:
         if self._end.done():
             return
         out = self._stream.close()
-        if out:
-            self._deliver(out)
+        if out and self._client is not None:
+            self._client.write(out)
+        elif out:
+            self._hold(out)
         if self._stream.broken is not None:
             self._break(self._stream.broken)
         else:
@@ -206,12 +233,7 @@ class Pump:
         self._body_over = True
         self._break(StreamBroken("stream_truncated", "The connection to the upstream broke."))
 
-    def _deliver(self, out: bytes) -> None:
-        client = self._client
-        if client is not None:
-            client.write(out)
-            self._last_sent_at = self._last_byte_at
-            return
+    def _hold(self, out: bytes) -> None:
         if not self._client_left:
             self._pending += out
         if not self._commit.done():
@@ -241,15 +263,19 @@ class Pump:
 
     def _ending(self, error: StreamBroken | None) -> Ending:
         stream = self._stream
-        return Ending(stream.usage, stream.service_tier, error, self._client_left, self._last_byte_at)
+        return Ending(stream.usage, stream.service_tier, error, self._client_left, self._heard_at)
 
     # -- time
+
+    @property
+    def _heard_at(self) -> float:
+        return max(self._source.last_byte_at, self._resumed_at)
 
     def _tick(self) -> None:
         if self._end.done() or self._limits is None:
             return
         now = self._now()
-        idle_at = self._deadline if self._paused else self._last_byte_at + self._limits.idle_s
+        idle_at = self._deadline if self._paused else self._heard_at + self._limits.idle_s
         if now >= self._deadline:
             self._finish(StreamBroken("stream_stalled", "The stream took longer than it may."))
             return

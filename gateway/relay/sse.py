@@ -46,6 +46,8 @@ class Event:
 class SSEDecoder:
     """Bytes in, events out; no socket, no await."""
 
+    __slots__ = ("_at_start", "_max", "_scanned", "held", "is_overlong")
+
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max = max_event_bytes
         self.held = b""
@@ -57,6 +59,10 @@ class SSEDecoder:
 
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that `chunk` completes. Past an event that is too long there are none."""
+        return [parse(raw) for raw in self.split(chunk)]
+
+    def split(self, chunk: bytes) -> list[bytes]:
+        """Likewise, but as they came, the blank line included."""
         if self.is_overlong:
             return []
         held = self.held + chunk if self.held else chunk
@@ -66,14 +72,17 @@ class SSEDecoder:
                 return []
             held = held.removeprefix(_BOM)
             self._at_start = False
-        events: list[Event] = []
-        start = 0
-        for end in self._ends(held):
-            if end - start > self._max:
+        events: list[bytes] = []
+        start, position = 0, self._scanned
+        while (found := _BLANK_LINE.search(held, position)) is not None:
+            position = found.end()
+            if position == len(held) and held.endswith(b"\r"):
+                break  # the LF of a CRLF may still come, and belongs to this event
+            if position - start > self._max:
                 self.is_overlong = True
                 return events
-            events.append(_parse(held[start:end]))
-            start = end
+            events.append(held[start:position])
+            start = position
         self.held = held[start:]
         self._scanned = max(0, len(self.held) - 3)
         self.is_overlong = len(self.held) > self._max
@@ -86,33 +95,21 @@ class SSEDecoder:
         end = chunk.rfind(b"\n\n") + 2
         return self.held + chunk[:end] if end > 1 else b""
 
-    def skip(self, block: bytes, chunk: bytes) -> list[Event]:
-        """`whole(chunk)` was `block` and needs no parsing: the events behind it, as `feed` gives them."""
+    def skip(self, block: bytes, chunk: bytes) -> list[bytes]:
+        """`whole(chunk)` was `block` and needs no parsing: the events behind it, as `split` gives them."""
         rest = chunk[len(block) - len(self.held) :]
         self.held = b""
         self._scanned = 0
-        return self.feed(rest) if rest else []
+        return self.split(rest) if rest else []
 
-    def close(self) -> list[Event]:
+    def close(self) -> list[bytes]:
         """The event that was left without a blank line behind it, if any."""
         held, self.held = self.held, b""
-        return [_parse(held)] if held.strip(b"\r\n") else []
-
-    def _ends(self, held: bytes) -> list[int]:
-        ends: list[int] = []
-        position = self._scanned
-        while True:
-            found = _BLANK_LINE.search(held, position)
-            if found is None:
-                return ends
-            end = found.end()
-            if end == len(held) and held.endswith(b"\r"):
-                return ends  # the LF of a CRLF may still come, and belongs to this event
-            ends.append(end)
-            position = end
+        return [held] if held.strip(b"\r\n") else []
 
 
-def _parse(raw: bytes) -> Event:
+def parse(raw: bytes) -> Event:
+    """Read one event."""
     data: list[bytes] = []
     extras = False
     event = stray = b""

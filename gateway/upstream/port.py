@@ -85,6 +85,8 @@ class UpstreamResponse(Protocol):
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
     """Lower-case names."""
+    last_byte_at: float
+    """When its last byte came, by the loop's clock."""
 
     def header(self, name: bytes) -> bytes | None:
         """The first header of this lower-case name."""

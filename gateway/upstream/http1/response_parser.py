@@ -81,8 +81,11 @@ class ResponseParser:
             self._stop(str(error))
         pieces = self._pieces
         if pieces:
-            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            pieces.clear()
+            if len(pieces) == 1:
+                body = pieces.pop()
+            else:
+                body = b"".join(pieces)
+                pieces.clear()
             if self._bodyless:
                 self._leftover = True
                 return b""

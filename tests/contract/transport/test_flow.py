@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-from typing import Any
 
 import pytest
 
@@ -247,9 +246,7 @@ async def test_the_time_of_the_last_byte_is_known(transport: Transport) -> None:
 
     loop = asyncio.get_running_loop()
     async with serving(script) as server:
-        response: Any = await transport.send(
-            post(server.origin)
-        )  # both have it, though the port does not ask
+        response = await transport.send(post(server.origin))
         sink = Recorder()
         response.attach(sink)
         await until(lambda: sink.pieces)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.relay.sse import Event, SSEDecoder
+from gateway.relay.sse import Event, SSEDecoder, parse
 
 LINE_ENDS = (b"\n", b"\r", b"\r\n")
 VALUES = st.sampled_from(
@@ -38,7 +38,7 @@ def decode(wire: bytes, cuts: list[int]) -> list[Event]:
     events = []
     for start, end in zip([0, *cuts], [*cuts, len(wire)], strict=True):
         events += decoder.feed(wire[start:end])
-    return events + decoder.close()
+    return events + [parse(raw) for raw in decoder.close()]
 
 
 @settings(max_examples=10_000, deadline=None)

@@ -200,6 +200,17 @@ ODDITIES = [
     text("Hel"),
     text("lo é\u2028"),
     text('"usage"'),
+    text("usage"),
+    text("error"),
+    text('say "x" \\'),
+    text("\\"),
+    text("x\n"),
+    text(""),
+    text("Hel")[:-4] + b"}\n\n",
+    b'data: {"choices":[{"index":0,"delta":{"content":"cut\\"},"finish_reason":null}]}\n\n',
+    b'data: {"choices":[{"index":0,"delta":{"content":"a\n\nb"},"finish_reason":null}]}\n\n',
+    chunk({"reasoning_content": "hm"}),
+    chunk({"content": "second"}, index=1),
     chunk({"content": "u"}, usage={"prompt_tokens": 1, "completion_tokens": 1}),
     b": ping\n\n",
     b"event: ping\n\n",
@@ -233,6 +244,7 @@ def test_no_cut_changes_what_leaves(events: list[bytes], seed: int) -> None:
     assert cut_stream.usage == whole_stream.usage == bytewise_stream.usage
     assert str(cut_error) == str(whole_error) == str(bytewise_error)
     assert cut == whole == bytewise
+    assert cut_stream.relayed_text() == whole_stream.relayed_text() == bytewise_stream.relayed_text()
 
 
 class TestText:
@@ -251,7 +263,8 @@ class TestText:
 
         assert stream.relayed_text() == "".join(f"{n} " for n in range(2000))
         kept = stream._said
-        assert sum(map(len, kept._squeezed)) + kept._loose_bytes < len(b"".join(pieces)) / 4
+        packed = sum(len(part) for piece in kept._packed for part in piece.args)
+        assert packed + len(kept._texts) + kept._loose_bytes < len(b"".join(pieces)) / 4
 
     def test_it_is_what_was_returned_and_no_more(self) -> None:
         stream = Stream(wants_usage=False)
