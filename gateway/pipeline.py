@@ -82,34 +82,25 @@ class CallService:
             if not self._gate.enter():
                 await self._gate.wait()
             try:
-                if target.cache is None and options.cache is None:
-                    await self._serve(
-                        call, target, options, principal, snapshot, caller, facts, unanswered.over
-                    )
-                else:
-                    work = Work(call, target, options, principal, snapshot, caller, facts, unanswered.over)
-                    await self._cached.serve(work, self)
+                work = Work(call, target, options, principal, snapshot, caller, facts, unanswered.over)
+                is_kept = target.cache is not None or options.cache is not None
+                await (self._cached.serve(work, self) if is_kept else self.serve(work))
             finally:
                 self._gate.leave()
 
-    async def _serve(
-        self,
-        call: Call,
-        target: Target,
-        options: CallOptions,
-        principal: Principal,
-        snapshot: Snapshot,
-        caller: Caller,
-        facts: Facts,
-        answering: Callable[[], None],
-    ) -> None:
-        """Admit the call, make it, answer its caller."""
-        async with self._accounting.hold(call, target, principal, snapshot, facts) as hold:
-            decision = self._plan(hold.held.target, options)
-            served = await self._attempts.run(call, hold.held, decision, options, snapshot, facts)
-            answering()
+    async def serve(self, work: Work) -> None:
+        """Admit the call, make it, answer its caller: as if there were no cache."""
+        call, snapshot, facts = work.call, work.snapshot, work.facts
+        async with self._accounting.hold(call, work.target, work.principal, snapshot, facts) as hold:
+            decision = self._plan(hold.held.target, work.options)
+            served = await self._attempts.run(call, hold.held, decision, work.options, snapshot, facts)
+            work.answering()
             try:
-                await self._answer(served, hold, snapshot, caller, facts)
+                answer = served.answer
+                if isinstance(answer, Pump):
+                    await self._relay(answer, served, hold, work)
+                else:
+                    await self._reply(answer, served, hold, work)
             finally:
                 self._attempts.release(served)
 
@@ -138,24 +129,16 @@ class CallService:
             decision = plan(target.candidates, self._health, now, draw, options.pin, today=today)
         return decision if options.fallback else decision.first_only()
 
-    async def _answer(
-        self, served: Served, hold: Hold, snapshot: Snapshot, caller: Caller, facts: Facts
-    ) -> None:
-        if isinstance(served.answer, Pump):
-            await self._relay(served, served.answer, hold, snapshot, caller, facts)
-        else:
-            await self._reply(served, served.answer, hold, caller, facts)
-
-    async def _reply(self, served: Served, reply: Reply, hold: Hold, caller: Caller, facts: Facts) -> None:
+    async def _reply(self, reply: Reply, served: Served, hold: Hold, work: Work) -> None:
+        facts = work.facts
         facts.usage, facts.service_tier = reply.usage, reply.service_tier
         await hold.settle(reply.usage, reply.text() if reply.usage is None else None)
-        caller.reply(reply.body, served.response)
+        work.caller.reply(reply.body, served.response)
 
-    async def _relay(
-        self, served: Served, pump: Pump, hold: Hold, snapshot: Snapshot, caller: Caller, facts: Facts
-    ) -> None:
+    async def _relay(self, pump: Pump, served: Served, hold: Hold, work: Work) -> None:
+        caller, facts = work.caller, work.facts
         facts.first_token_at = self._clock()
-        limits = Limits(served.idle_s, snapshot.settings.server.keepalive_comment_s)
+        limits = Limits(served.idle_s, work.snapshot.settings.server.keepalive_comment_s)
         drain = caller.start_stream(pump, served.response)
         self._streams.add(pump)
         try:
@@ -175,19 +158,6 @@ class CallService:
         caller.finish_stream(ending.error)
 
     # -- what the response cache asks of the pipeline
-
-    async def serve(self, work: Work) -> None:
-        """Serve a call as if there were no cache."""
-        await self._serve(
-            work.call,
-            work.target,
-            work.options,
-            work.principal,
-            work.snapshot,
-            work.caller,
-            work.facts,
-            work.answering,
-        )
 
     async def lead(self, work: Work, lead: Lead) -> None:
         """The same for all who want this answer; they leave as one, with the last of them."""
@@ -213,6 +183,8 @@ class _Unanswered:
     It is when its client leaves, and when the process must.
     """
 
+    __slots__ = ("_caller", "_facts", "_instead", "_others", "_task")
+
     def __init__(self, caller: Caller, facts: Facts, others: set[_Unanswered]) -> None:
         self._caller = caller
         self._facts = facts
@@ -228,7 +200,9 @@ class _Unanswered:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._task is not None and self._instead is not None and kind is asyncio.CancelledError:
+        if self._task is None:
+            return
+        if self._instead is not None and kind is asyncio.CancelledError:
             self._task.uncancel()
             self.over()
             raise self._instead
