@@ -96,8 +96,8 @@ def record_of(
         price_version=prices.version,
         usage_source=spent.source,
         error_type=facts.error_type,
-        ttft_ms=None if first_token_at is None else round((first_token_at - started_at) * 1000, 3),
-        duration_ms=round((now - started_at) * 1000, 3),
+        ttft_ms=None if first_token_at is None else _ms(first_token_at - started_at),
+        duration_ms=_ms(now - started_at),
     )
 
 
@@ -144,3 +144,8 @@ def _record(
         completion_tokens=usage.completion_tokens,
         cost_nanousd=None if price is None else cost(usage, price),
     )
+
+
+def _ms(seconds: float) -> float:
+    """To the microsecond. `round` would do it digit by digit."""
+    return int(seconds * 1_000_000 + 0.5) / 1000

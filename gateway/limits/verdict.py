@@ -24,10 +24,11 @@ def admitted(
     bounds: Bounds, levels: Levels, *, budget_nanousd: int | None = None, credit_nanousd: int | None = None
 ) -> Admitted:
     """The call may run; `levels` are those after it."""
+    rpm, tpm = bounds.rpm, bounds.tpm
     return Admitted(
         at_ms=levels.at_ms,
-        rpm=window_of(bounds.rpm, levels.rpm),
-        tpm=window_of(bounds.tpm, levels.tpm),
+        rpm=None if rpm is None or rpm >= UNLIMITED else window(levels.rpm, rpm),
+        tpm=None if tpm is None or tpm >= UNLIMITED else window(levels.tpm, tpm),
         in_use=levels.in_use,
         budget_nanousd=budget_nanousd,
         credit_nanousd=credit_nanousd,
