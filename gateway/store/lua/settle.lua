@@ -29,10 +29,10 @@ local RANK = {orphaned = 0, withdrawn = 1, released = 1, estimated = 1, exact = 
 local now = now_ms()
 local id, state, limits, account = ARGV[1], ARGV[6], KEYS[1], KEYS[2]
 
--- Add to a counter, or take back; nothing is ever added to none.
+-- Add to a counter, or take back. Nothing is ever added to none.
 local function move(key, field, sign, amount)
   if amount ~= '0' then
-    return redis.call('HINCRBY', key, field, sign .. amount)
+    redis.call('HINCRBY', key, field, sign .. amount)
   end
 end
 
@@ -43,10 +43,13 @@ local function count(sign, admitted_at, has_credit, counters, dimensions)
   local of_day = tag .. 'use:d:' .. day
   local of_hour = string.format('%suse:h:%s%02d', tag, day, math.floor(admitted_at / HOUR_MS) % 24)
   for i = 1, #METRICS do
-    local field = dimensions .. '\31' .. METRICS[i]
-    move(of_day, field, sign, counters[i])
-    if move(of_hour, field, sign, counters[i]) == tonumber(counters[i]) then
-      redis.call('PEXPIRE', of_hour, HOURLY_MS) -- perhaps its first field
+    local amount = counters[i]
+    if amount ~= '0' then
+      local field = dimensions .. '\31' .. METRICS[i]
+      redis.call('HINCRBY', of_day, field, sign .. amount)
+      if redis.call('HINCRBY', of_hour, field, sign .. amount) == tonumber(amount) then
+        redis.call('PEXPIRE', of_hour, HOURLY_MS) -- perhaps its first field
+      end
     end
   end
   local function count_key(period, ttl_ms)
