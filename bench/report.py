@@ -124,6 +124,13 @@ def budgets(*, tls: bool) -> list[Budget]:
             "x nginx",
             lambda r: r.ratio("stream-500", "transit_p99_ms"),
         ),
+        Budget(
+            "p99 to the first chunk, 500 streams within 0.8 s",
+            5,
+            2.5,
+            "x nginx",
+            lambda r: r.ratio("stream-500", "p99_ms"),
+        ),
         Budget("memory of a worker at rest", 90, 60, "MB", _worker_at_rest),
         Budget(
             "memory of an open idle stream",

@@ -57,12 +57,25 @@ _OWN_FILES = 64
 """Open files that are neither clients' nor upstreams': libraries, journal, store, control process."""
 
 
+_DOORS = 4
+"""How many clients a turn of the loop lets in; each costs a try in vain where nobody waits."""
+
+
 def connections_for(files: int) -> int:
     """How many client connections fit into so many open files.
 
     Each may need another one for its upstream, and a worker without a free file can neither call nor accept.
     """
     return max(1, (files - _OWN_FILES - SPARE_CONNECTIONS) // 2)
+
+
+def doors(listener: socket.socket) -> list[socket.socket]:
+    """The listening socket, several times: each lets one client in at each turn of the loop (libuv's rule).
+
+    By one door alone, clients who come while the loop is busy would wait in a queue that empties by one a turn:
+    for seconds, once turns take milliseconds.
+    """
+    return [listener, *(listener.dup() for _ in range(_DOORS - 1))]
 
 
 class _Server(uvicorn.Server):
@@ -208,7 +221,7 @@ async def serve(args: ChildArgs) -> None:
     talking = asyncio.create_task(link.run())
     await link.first_state(_CONTROL_S)
     listener = socket.socket(fileno=args.listen_fd)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    serving = asyncio.create_task(server.serve(sockets=doors(listener)))
     while not server.started and not serving.done():  # noqa: ASYNC110 # uvicorn offers no event
         await asyncio.sleep(0.005)
     _collect_seldom()
