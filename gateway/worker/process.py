@@ -72,8 +72,8 @@ def connections_for(files: int) -> int:
 def doors(listener: socket.socket) -> list[socket.socket]:
     """The listening socket, several times: each lets one client in at each turn of the loop (libuv's rule).
 
-    By one door alone, clients who come while the loop is busy would wait in a queue that empties by one a turn:
-    for seconds, once turns take milliseconds.
+    By one door alone, clients who come while the loop is busy would wait in a queue that empties by one a
+    turn: for seconds, once turns take milliseconds.
     """
     return [listener, *(listener.dup() for _ in range(_DOORS - 1))]
 
