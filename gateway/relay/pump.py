@@ -263,19 +263,17 @@ class Pump:
 
     def _ending(self, error: StreamBroken | None) -> Ending:
         stream = self._stream
-        return Ending(stream.usage, stream.service_tier, error, self._client_left, self._heard_at)
+        heard_at = max(self._source.last_byte_at, self._resumed_at)
+        return Ending(stream.usage, stream.service_tier, error, self._client_left, heard_at)
 
     # -- time
-
-    @property
-    def _heard_at(self) -> float:
-        return max(self._source.last_byte_at, self._resumed_at)
 
     def _tick(self) -> None:
         if self._end.done() or self._limits is None:
             return
         now = self._now()
-        idle_at = self._deadline if self._paused else self._heard_at + self._limits.idle_s
+        heard_at = max(self._source.last_byte_at, self._resumed_at)
+        idle_at = self._deadline if self._paused else heard_at + self._limits.idle_s
         if now >= self._deadline:
             self._finish(StreamBroken("stream_stalled", "The stream took longer than it may."))
             return

@@ -80,22 +80,20 @@ class Stream:
 
     def feed(self, chunk: bytes) -> bytes:
         """Bytes that may leave now."""
-        if self._is_flowing:  # nearly every chunk of nearly every stream
-            if self._said.repeats(chunk):
-                return chunk
-            if self._learns(chunk):
-                return chunk
+        if self._is_flowing and (self._said.repeats(chunk) or self._learns(chunk)):
+            return chunk  # nearly every chunk of nearly every stream
         decoder = self._decoder
-        is_open = self.is_committed and not self._is_over
+        is_open = self.is_committed and not self.is_done and self.broken is None
         block = decoder.whole(chunk) if is_open else b""
-        if block is not chunk and (self._said.repeats(block) or self._learns(block)):
+        if block and block is not chunk and (self._said.repeats(block) or self._learns(block)):
             events = decoder.skip(block, chunk)
             out = block + self._pass(events) if events else block
         else:
             out = self._pass(decoder.split(chunk))
-        if decoder.is_overlong and not self._is_over:
+        if decoder.is_overlong and not self.is_done and self.broken is None:
             self.broken = StreamBroken("upstream_error", "The upstream sent an event of over 1 MiB.")
-        self._is_flowing = self.is_committed and not self._is_over and not decoder.held
+        is_over = self.is_done or self.broken is not None
+        self._is_flowing = self.is_committed and not is_over and not decoder.held
         return out
 
     def close(self) -> bytes:
@@ -111,10 +109,6 @@ class Stream:
                 "stream_truncated", "The upstream ended the stream before the answer was complete."
             )
         return left
-
-    @property
-    def _is_over(self) -> bool:
-        return self.is_done or self.broken is not None
 
     def _learns(self, block: bytes) -> bool:
         if not _is_plain(block):
@@ -140,7 +134,8 @@ class Stream:
             return b""
         self._held = []
         passed = b"".join(out)
-        self._said.add(passed)
+        if passed:
+            self._said.add(passed)
         return passed
 
     def relayed_text(self) -> str:
@@ -149,7 +144,7 @@ class Stream:
 
     def _inspect(self, clean: bytes, text: bytes, out: list[bytes]) -> None:
         """Let an event leave that was made clean, if it may."""
-        if self._is_over:
+        if self.is_done or self.broken is not None:
             return
         if text == b"[DONE]":
             self.is_done = True

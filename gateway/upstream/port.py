@@ -83,10 +83,12 @@ class UpstreamResponse(Protocol):
     """A response whose head has come. The body is held back (reading paused past 64 KiB) until `attach`."""
 
     status: int
-    headers: tuple[tuple[bytes, bytes], ...]
-    """Lower-case names."""
     last_byte_at: float
     """When its last byte came, by the loop's clock."""
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """All of them in order; lower-case names."""
 
     def header(self, name: bytes) -> bytes | None:
         """The first header of this lower-case name."""

@@ -67,17 +67,14 @@ class Connection(asyncio.BufferedProtocol):
         self._is_closed = False
         self.used_at = 0.0
 
-    def start(
-        self, response: Http1Response, request: Sequence[bytes], *, bodyless: bool, due_at: float
-    ) -> None:
-        """Send `request`, whose answer goes to `response`; the head is due at `due_at`."""
+    def start(self, response: Http1Response, request: Sequence[bytes], *, bodyless: bool) -> None:
+        """Send `request`, whose answer goes to `response`."""
         transport = self._transport
         if transport is None or self._response is not None:
             raise RuntimeError("the connection is not idle")
         self._response = response
         self._has_answered = False
         self._parser.start(bodyless=bodyless)
-        response.sent_on(self, due_at)
         if len(request) == 1:
             transport.write(request[0])
         else:
@@ -149,14 +146,10 @@ class Connection(asyncio.BufferedProtocol):
         parser = self._parser
         body = parser.feed(_READ_BUFFER[:nbytes])
         sink = response.sink
-        if sink is not None:
-            if body:
-                sink.data(body)
-        else:
-            if response.status == 0 and parser.head_ready:
-                response.head_arrived(parser.status, parser.headers)
-            if body:
-                response.hold(body)
+        if sink is None:
+            response.arrived(parser, body)
+        elif body:
+            sink.data(body)
         if (parser.complete or parser.error is not None) and self._response is response:
             self._finish(response)
 
@@ -197,7 +190,7 @@ class Connection(asyncio.BufferedProtocol):
             reason = f"{self.peer} sent what is not HTTP/1.1: {parser.error}"
             response.broke(AttemptFailed(FailureClass.BAD_RESPONSE, reason))
             return
-        if parser.reusable and not self._unsent_bytes() and not self._is_closed:
+        if parser.reusable and not self._is_closed and not self._unsent_bytes():
             self._is_fresh = False
             self.used_at = response.last_byte_at
             if not self._reading:

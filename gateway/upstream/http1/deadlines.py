@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 _COALESCE_S = 0.02  # deadlines closer than this are served by one wake-up
@@ -26,11 +27,13 @@ class Deadlines:
     number of requests that is about one wake-up a minute.
     """
 
-    __slots__ = ("_armed", "_at", "_loop", "_timer")
+    __slots__ = ("_armed", "_at", "_loop", "_timer", "disarm")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._armed: set[Waiter] = set()
+        self.disarm: Callable[[Waiter], None] = self._armed.discard
+        """The wait is over. Idempotent."""
         self._at = math.inf
         self._timer: asyncio.TimerHandle | None = None
 
@@ -43,10 +46,6 @@ class Deadlines:
         self._armed.add(waiter)
         if due_at < self._at:
             self._schedule(due_at)
-
-    def disarm(self, waiter: Waiter) -> None:
-        """The wait is over. Idempotent."""
-        self._armed.discard(waiter)
 
     def close(self) -> None:
         """Forget every waiter and stop the timer."""

@@ -8,8 +8,10 @@ from typing import Protocol
 
 from gateway.domain.errors import AttemptFailed, FailureClass
 from gateway.upstream.http1.deadlines import Deadlines
+from gateway.upstream.http1.response_parser import ResponseParser, fields_of
 from gateway.upstream.port import Sink, Timeouts
 
+_CLAIMED_TWICE = "a response's body is delivered once"
 HELD_BYTES = 65536  # body kept for a response that nobody reads yet; then the socket is left alone
 
 
@@ -28,22 +30,23 @@ class Wire(Protocol):
 class Http1Response:
     """The `UpstreamResponse` of this transport.
 
-    `head` is done when `status` and `headers` are there, or when `failure` says why they will never be.
+    `head` is done when `status` and headers are there, or when `failure` says why they will never be.
     `stale` marks the failure of a kept connection which died before it could have brought an answer.
     """
 
     __slots__ = (
         "_aborted",
         "_body_waiter",
-        "_by_name",
         "_claimed",
         "_complete",
         "_deadlines",
+        "_fields",
         "_held",
         "_held_bytes",
         "_hold_is_full",
         "_limit",
         "_loop",
+        "_lowered",
         "_paused",
         "_timeouts",
         "_until",
@@ -52,7 +55,6 @@ class Http1Response:
         "due_at",
         "failure",
         "head",
-        "headers",
         "last_byte_at",
         "sink",
         "stale",
@@ -60,20 +62,26 @@ class Http1Response:
     )
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, deadlines: Deadlines, timeouts: Timeouts, now: float
+        self,
+        loop: asyncio.AbstractEventLoop,
+        deadlines: Deadlines,
+        timeouts: Timeouts,
+        wire: Wire,
+        now: float,
+        due_at: float,
     ) -> None:
+        """The request goes out on `wire` `now`; the head is due at `due_at` (`loop.time()`)."""
         self._loop = loop
         self._deadlines = deadlines
         self._timeouts = timeouts
-        self._wire: Wire | None = None
+        self._wire: Wire | None = wire
         self.head: asyncio.Future[None] = loop.create_future()
         self.failure: AttemptFailed | None = None
         self.stale = False
         self.status = 0
-        self.headers: tuple[tuple[bytes, bytes], ...] = ()
-        self._by_name: dict[bytes, bytes] | None = None
+        self._fields = b""  # the head as it came
+        self._lowered = b""  # the same, once a field is asked for
         self.last_byte_at = now
-        self.due_at = 0.0
         self.sink: Sink | None = None
         self._held: list[bytes] = []
         self._held_bytes = 0
@@ -86,18 +94,32 @@ class Http1Response:
         self._body_waiter: asyncio.Future[None] | None = None
         self._waiting_since = now
         self._until = math.inf
+        self.due_at = due_at
+        deadlines.arm(self, due_at)
 
     # For the pipeline: see `UpstreamResponse`.
 
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """All of them, in order."""
+        return fields_of(self._fields)
+
     def header(self, name: bytes) -> bytes | None:
         """The first header of this lower-case name."""
-        if self._by_name is None:
-            self._by_name = dict(reversed(self.headers))
-        return self._by_name.get(name)
+        if not self._lowered:
+            self._lowered = self._fields.lower()
+        found = self._lowered.find(b"\r\n%b:" % name)
+        if found < 0:
+            return None
+        start = found + len(name) + 3
+        end = self._fields.find(b"\r\n", start)
+        return (self._fields[start:end] if end >= 0 else self._fields[start:]).strip()
 
     def attach(self, sink: Sink) -> None:
         """Deliver the body to `sink`: what is held at once, the rest as it comes."""
-        self._claim()
+        if self._claimed:
+            raise RuntimeError(_CLAIMED_TWICE)
+        self._claimed = True
         if self._aborted:
             return
         self.sink = sink
@@ -112,13 +134,15 @@ class Http1Response:
             sink.fail(self.failure)
         elif self._complete:
             sink.end()
-        else:
+        elif self._hold_is_full:
             self._hold_is_full = False
             self._steer()
 
     async def read(self, limit: int, until: float = math.inf) -> bytes:
         """The whole body, of at most `limit` bytes, here `until` then."""
-        self._claim()
+        if self._claimed:
+            raise RuntimeError(_CLAIMED_TWICE)
+        self._claimed = True
         self._limit = limit
         self._until = until
         if self._held_bytes > limit:
@@ -127,8 +151,9 @@ class Http1Response:
             self._body_waiter = self._loop.create_future()
             self._waiting_since = self._loop.time()
             self._deadlines.arm(self, min(self._waiting_since + self._timeouts.idle_s, until))
-            self._hold_is_full = False
-            self._steer()
+            if self._hold_is_full:
+                self._hold_is_full = False
+                self._steer()
             try:
                 await self._body_waiter
             except asyncio.CancelledError:
@@ -161,21 +186,16 @@ class Http1Response:
 
     # For the connection.
 
-    def sent_on(self, wire: Wire, due_at: float) -> None:
-        """The request went out on `wire`; the head is due at `due_at` (`loop.time()`)."""
-        self._wire = wire
-        self._deadlines.arm(self, due_at)
-
-    def head_arrived(self, status: int, headers: tuple[tuple[bytes, bytes], ...]) -> None:
-        """The final head is here."""
-        self.status = status
-        self.headers = headers
-        self._deadlines.disarm(self)
-        if not self.head.done():
-            self.head.set_result(None)
-
-    def hold(self, body: bytes) -> None:
-        """Body came before a sink did."""
+    def arrived(self, parser: ResponseParser, body: bytes) -> None:
+        """Bytes came before there was a sink: of the head, of the body, or of both."""
+        if self.status == 0 and parser.head_ready:
+            self.status = parser.status
+            self._fields = parser.head
+            self._deadlines.disarm(self)
+            if not self.head.done():
+                self.head.set_result(None)
+        if not body:
+            return
         self._held.append(body)
         self._held_bytes += len(body)
         if self._limit is not None:
@@ -188,7 +208,8 @@ class Http1Response:
         """The body is complete; the connection has gone its way already."""
         self._wire = None
         self._complete = True
-        self._wake()
+        if self._body_waiter is not None:
+            self._wake()
         if self.sink is not None:
             self.sink.end()
 
@@ -218,11 +239,6 @@ class Http1Response:
             reason = f"{peer} fell silent within its answer for {limit_s:g} s (idle_s)"
         self._give_up(AttemptFailed(FailureClass.TIMEOUT, reason))
         return None
-
-    def _claim(self) -> None:
-        if self._claimed:
-            raise RuntimeError("a response's body is delivered once")
-        self._claimed = True
 
     def _check_limit(self) -> None:
         if self._limit is not None and self._held_bytes > self._limit:

@@ -3,6 +3,7 @@
 One parser serves all responses of a connection, one after another. Its law: any cutting of the same bytes
 gives the same head, the same body and the same end. httptools (llhttp) does the parsing and refuses what
 could be read in two ways: two lengths, a length beside chunked coding, folded headers, bare line feeds.
+The fields of a head stay bytes, since few of them are ever asked for.
 """
 
 from __future__ import annotations
@@ -16,30 +17,35 @@ MAX_HEADERS = 256
 class ResponseParser:
     """Parses the responses of one connection.
 
-    After each `feed`, read the state: `head_ready` with `status` and `headers`; then `complete`, or `error`
-    with what was wrong. `reusable` says, once complete, whether the connection may carry another request.
+    After each `feed`, read the state: `head_ready` with `status` and `head`; then `complete`, or `error` with
+    what was wrong. `reusable` says, once complete, whether the connection may carry another request.
     """
 
     __slots__ = (
         "_bodyless",
+        "_came",  # of heads that are not complete
         "_chatter_bytes",  # come since the last byte of body: heads, interim ones too, trailers, extensions
         "_feed",
-        "_header_list",
         "_http",
         "_keep_alive",
         "_leftover",
         "_pieces",
+        "_silence",
         "complete",
         "error",
+        "head",
         "head_ready",
-        "headers",
         "on_body",
+        "on_message_begin",
         "status",
     )
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
-        self.on_body = self._pieces.append  # httptools calls it without a Python frame in between
+        self._silence = [None]  # empty once a message has begun
+        # httptools calls these two without a Python frame in between.
+        self.on_body = self._pieces.append
+        self.on_message_begin = self._silence.clear
         self._bodyless = False
         self._reset_machine()
         self.start(bodyless=False)
@@ -49,12 +55,12 @@ class ResponseParser:
         if self._bodyless:
             self._reset_machine()  # llhttp cannot be told of HEAD, so it may still wait for a body
         self.status = 0
-        self.headers: tuple[tuple[bytes, bytes], ...] = ()
+        self.head = b""
+        self._came = b""
         self.head_ready = False
         self.complete = False
         self.error: str | None = None
         self._bodyless = bodyless
-        self._header_list: list[tuple[bytes, bytes]] = []
         self._keep_alive = False
         self._leftover = False
         self._chatter_bytes = 0
@@ -70,11 +76,13 @@ class ResponseParser:
     @property
     def reusable(self) -> bool:
         """Complete, kept alive by the upstream, and nothing came behind it."""
-        return self.complete and self._keep_alive and not self._leftover
+        return self.complete and self._keep_alive and not self._leftover and bool(self._silence)
 
     def feed(self, data: bytes | memoryview) -> bytes:
         """Parse what came from the socket; returns the bytes of body in it, all pieces joined."""
         self._chatter_bytes += len(data)
+        if not self.head_ready:
+            self._came += data
         try:
             self._feed(data)
         except (HttpParserError, HttpParserUpgrade) as error:
@@ -103,7 +111,7 @@ class ResponseParser:
     def _ends_by_close(self) -> bool:
         """RFC 9112, section 6.3: neither a length nor a final chunked coding."""
         coding = b""
-        for name, value in self.headers:
+        for name, value in fields_of(self.head):
             if name == b"content-length":
                 return False
             if name == b"transfer-encoding":
@@ -119,45 +127,48 @@ class ResponseParser:
 
     # Called by httptools.
 
-    def on_message_begin(self) -> None:
-        """A response begins; behind a complete one that is left over."""
-        if self.complete:
-            raise HttpParserError("bytes behind the response")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or behind the head a trailer, which nobody reads."""
-        self._header_list.append((name.lower(), value.rstrip()))
-
     def on_headers_complete(self) -> None:
         """A head is complete. An interim one (1xx) is skipped, but counts towards the bound on heads."""
+        if self.complete:
+            raise HttpParserError("bytes behind the response")
         status = self._http.get_status_code()
-        headers = self._header_list
+        came = self._came.lstrip(b"\r\n")
+        end = came.find(b"\r\n\r\n")
         if status < 200:
             if status < 100 or status == 101:
                 self.error = f"status {status} where a final answer was due"
                 raise HttpParserError(self.error)
-            headers.clear()
+            self._came = came[end + 4 :]
             return
-        if len(headers) > MAX_HEADERS:
+        head = came[:end]
+        if head.count(b"\r\n") > MAX_HEADERS:
             self.error = f"more than {MAX_HEADERS} headers"
             raise HttpParserError(self.error)
-        # More than that was read, but mostly it is body that came along, so count exactly.
-        if self._chatter_bytes > MAX_HEAD_BYTES and _size(headers) > MAX_HEAD_BYTES:
+        if len(head) > MAX_HEAD_BYTES:
             self.error = f"more than {MAX_HEAD_BYTES} bytes of head"
             raise HttpParserError(self.error)
         self.status = status
-        self.headers = tuple(headers)
+        self.head = head
+        self._came = b""
         self.head_ready = True
         self._chatter_bytes = 0
         self._keep_alive = self._http.should_keep_alive()  # false once the message is complete, so asked here
         if self._bodyless:
             self.complete = True
+            self._silence.append(None)
 
     def on_message_complete(self) -> None:
         """A response is complete, or an interim one, which does not count."""
         if self.head_ready:
             self.complete = True
+            self._silence.append(None)
 
 
-def _size(headers: list[tuple[bytes, bytes]]) -> int:
-    return sum(len(name) + len(value) + len(b": \r\n") for name, value in headers)
+def fields_of(head: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """The fields of a head in order, their names in lower case.
+
+    Args:
+        head: a status line and what follows it, without the blank line.
+    """
+    lines = [line.partition(b":") for line in head.split(b"\r\n")[1:]]
+    return tuple((name.lower(), value.strip()) for name, _, value in lines)

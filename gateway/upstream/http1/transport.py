@@ -66,8 +66,8 @@ class Http1Transport:
                 connection = await self._dial(pool, timeouts.connect_s)
             now = self._loop.time()
             due_at = due_at or now + timeouts.first_token_s
-            response = Http1Response(self._loop, self._deadlines, timeouts, now)
-            connection.start(response, payload, bodyless=bodyless, due_at=due_at)
+            response = Http1Response(self._loop, self._deadlines, timeouts, connection, now, due_at)
+            connection.start(response, payload, bodyless=bodyless)
             try:
                 await response.head
             except asyncio.CancelledError:

@@ -90,8 +90,9 @@ class Bench:
         self.connection.connection_made(self.transport)
 
     def start(self) -> Http1Response:
-        response = Http1Response(self.loop, self.deadlines, Timeouts(), self.loop.time())
-        self.connection.start(response, [b"request"], bodyless=False, due_at=self.loop.time() + 60)
+        now = self.loop.time()
+        response = Http1Response(self.loop, self.deadlines, Timeouts(), self.connection, now, now + 60)
+        self.connection.start(response, [b"request"], bodyless=False)
         return response
 
     def feed(self, *pieces: bytes) -> None:

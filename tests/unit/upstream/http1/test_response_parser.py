@@ -1,13 +1,15 @@
 """The law of the parser: any cutting of the same bytes gives the same head, the same body, the same end."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
+from httptools import HttpParserError, HttpResponseParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.upstream.http1.response_parser import MAX_HEAD_BYTES, MAX_HEADERS, ResponseParser
+from gateway.upstream.http1.response_parser import MAX_HEAD_BYTES, MAX_HEADERS, ResponseParser, fields_of
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -32,7 +34,12 @@ def parse(parser: ResponseParser, pieces: list[bytes], *, bodyless: bool = False
     if eof:
         parser.eof()
     return Seen(
-        parser.status, parser.headers, body, parser.complete, parser.error is not None, parser.reusable
+        parser.status,
+        fields_of(parser.head),
+        body,
+        parser.complete,
+        parser.error is not None,
+        parser.reusable,
     )
 
 
@@ -198,6 +205,47 @@ def test_only_a_final_chunked_coding_has_an_end_of_its_own(coding: bytes, ends: 
 def test_white_space_around_values_is_dropped() -> None:
     seen = parse(ResponseParser(), [OK + b"X: \t a b \t\r\nContent-Length: 0 \r\n\r\n"])
     assert seen.headers == ((b"x", b"a b"), (b"content-length", b"0"))
+
+
+class Fields:
+    """What httptools itself tells of the fields of a final head."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[bytes, bytes]] = []
+        self.is_complete = False
+        self.machine = HttpResponseParser(self)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.is_complete:
+            self.seen.append((name.lower(), value.rstrip()))
+
+    def on_headers_complete(self) -> None:
+        if self.machine.get_status_code() < 200:
+            self.seen.clear()
+        else:
+            self.is_complete = True
+
+
+odd_pieces = st.sampled_from(
+    [b"a", b"X-y", b":", b": ", b" ", b"\t", b"\x0b", b"\x85", b"\xff", b"-", b"\r", b"\n", b"Set-Cookie: a"]
+)
+
+
+@settings(max_examples=2000, derandomize=True, deadline=None, database=None)
+@given(
+    before=st.sampled_from([b"", b"\r\n", b"HTTP/1.1 103 Early\r\nLink: a\r\n\r\n"]),
+    lines=st.lists(st.lists(odd_pieces, max_size=5).map(b"".join), max_size=4),
+)
+def test_fields_are_those_that_httptools_sees(before: bytes, lines: list[bytes]) -> None:
+    wire = before + OK + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
+    fields = Fields()
+    with suppress(HttpParserError):
+        fields.machine.feed_data(wire)
+    parser = ResponseParser()
+    parser.feed(wire)
+
+    assert parser.head_ready is fields.is_complete
+    assert not parser.head_ready or fields_of(parser.head) == tuple(fields.seen)
 
 
 @pytest.mark.parametrize("step", [1000, 10_000_000])
