@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.domain.facts import Facts
+from gateway.domain.facts import Facts, in_ms
 from gateway.snapshot import Snapshots
 from gateway.telemetry.access_log import AccessLine, AccessLog
 from gateway.telemetry.counters import Counters
@@ -163,7 +163,7 @@ def _access_line(facts: Facts, now: float) -> AccessLine:
         service_tier=facts.service_tier,
         cost_nanousd=facts.cost_nanousd,
         overhead_ms=facts.overhead_ms,
-        duration_ms=round((now - facts.started_at) * 1000, 3),
+        duration_ms=in_ms(now - facts.started_at),
     )
     if (usage := facts.usage) is not None:
         line.prompt_tokens, line.completion_tokens = usage.prompt_tokens, usage.completion_tokens
@@ -172,9 +172,9 @@ def _access_line(facts: Facts, now: float) -> AccessLine:
             usage.reasoning_tokens or None,
         )
     if facts.attempts:
-        line.upstream_ms = round(facts.upstream_s * 1000, 3)
+        line.upstream_ms = in_ms(facts.upstream_s)
     if facts.first_token_at is not None:
-        line.ttft_ms = round((facts.first_token_at - facts.started_at) * 1000, 3)
+        line.ttft_ms = in_ms(facts.first_token_at - facts.started_at)
     if facts.trace is not None:
         line.trace_id = facts.trace.trace_id
     if facts.error_type is not None:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Protocol
 from urllib.parse import quote
 
-from gateway.domain.facts import Facts
+from gateway.domain.facts import Facts, in_ms
 
 Headers = tuple[tuple[bytes, bytes], ...]
 _PASSED_ON = (b"openai-processing-ms", b"openai-version")
@@ -31,23 +31,27 @@ def reply_headers(facts: Facts, content_type: bytes, now: float, answer: Answer 
         now: a reading of the clock.
         answer: the upstream's answer, if one is passed on.
     """
-    overhead_ms = max(0.0, now - facts.started_at - facts.upstream_s) * 1000
-    facts.overhead_ms = round(overhead_ms, 3)
+    overhead_s = now - facts.started_at - facts.upstream_s
+    overhead_ms = facts.overhead_ms = in_ms(overhead_s) if overhead_s > 0 else 0.0
     served = _served(
-        facts.alias, facts.release, facts.model, facts.upstream, facts.fallback, facts.shutdown_date
+        facts.alias,
+        facts.release,
+        facts.model,
+        facts.upstream,
+        facts.fallback,
+        facts.shutdown_date,
+        facts.attempts,
     )
-    head = b"content-type: %b\r\nx-request-id: %b\r\n%b%b: %.2f\r\n" % (
+    head = b"content-type: %b\r\nx-request-id: %b\r\n%b%b: %.2f\r\n%b" % (
         content_type,
         facts.request_id.encode(),
         served,
         b"x-tunegate-overhead-ms",
         overhead_ms,
+        facts.rate_limits,
     )
-    if facts.fallback is not None:
-        head += b"%b: %d\r\n" % (b"x-tunegate-attempts", facts.attempts)
     if facts.cache is not None:
         head += _of_the_cache(facts.cache, facts.age_s)
-    head += facts.rate_limits
     if answer is not None:
         for name in _PASSED_ON:
             sent = answer.header(name)
@@ -74,6 +78,7 @@ def _served(
     upstream: str | None,
     fallback: str | None,
     shutdown_date: str | None,
+    attempts: int,
 ) -> bytes:
     known = (
         (b"x-tunegate-alias", alias),
@@ -81,6 +86,7 @@ def _served(
         (b"x-tunegate-model", model),
         (b"x-tunegate-upstream", upstream),
         (b"x-tunegate-fallback", fallback),
+        (b"x-tunegate-attempts", None if fallback is None else str(attempts)),
         (b"x-tunegate-shutdown-date", shutdown_date),
     )
     return lines(tuple((name, _value(value)) for name, value in known if value is not None))

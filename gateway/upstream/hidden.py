@@ -53,9 +53,17 @@ class Hidden:
         return {name: self.hide(value) if isinstance(value, str) else value for name, value in error.items()}
 
     def _is_free(self, text: str) -> bool:
-        return self._steps.isdisjoint(
-            [text[at : at + _STEP] for at in range(0, len(text) - _STEP + 1, _STEP)]
-        )
+        count = len(text) // _STEP
+        pieces = _SLICES[:count] if count <= len(_SLICES) else _slices(count)
+        return self._steps.isdisjoint(map(text.__getitem__, pieces))
+
+
+def _slices(count: int) -> tuple[slice, ...]:
+    """The first places of a text that a step is looked for at."""
+    return tuple(slice(at, at + _STEP) for at in range(0, count * _STEP, _STEP))
+
+
+_SLICES = _slices(64)  # of most texts: ids have some 40 characters
 
 
 def _pieces(secrets: Iterable[str], length: int) -> frozenset[str]:
