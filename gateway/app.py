@@ -161,7 +161,7 @@ class Worker:
             count=lambda result: self.counters.inc(CACHE, (result,)),
         )
         self.service = CallService(
-            self.snapshots, self.health, attempts, desk, self._cached, gate, time.monotonic
+            self.snapshots, self.health, attempts, desk, self._cached, gate, loop, time.monotonic
         )
         self._tracing = make_tracing(settings.telemetry, self.snapshots)
         self.application = DataPlane(

@@ -41,6 +41,7 @@ class CallService:
         accounting: admits and settles.
         cached: serves calls that the response cache has a part in.
         gate: bounds how many calls are in progress.
+        loop: that calls run in.
         clock: monotonic seconds, the clock of `Facts`.
         draw: random numbers in [0, 1).
         wall_clock: unix seconds, for the dates that models end on.
@@ -54,6 +55,7 @@ class CallService:
         accounting: AccountDesk,
         cached: CachedCalls,
         gate: Gate,
+        loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
         draw: Callable[[], float] = random.random,
         wall_clock: Callable[[], float] = time.time,
@@ -64,6 +66,7 @@ class CallService:
         self._accounting = accounting
         self._cached = cached
         self._gate = gate
+        self._loop = loop
         self._clock = clock
         self._draw = draw
         self._calendar = Calendar(wall_clock)
@@ -78,7 +81,7 @@ class CallService:
         snapshot = self._snapshots.current
         target = self._resolve(call, principal, snapshot, facts)
         self._check(options, principal, snapshot)
-        with _Unanswered(caller, facts, self._unanswered) as unanswered:
+        with _Unanswered(caller, facts, self._unanswered, self._loop) as unanswered:
             if not self._gate.enter():
                 await self._gate.wait()
             try:
@@ -161,7 +164,7 @@ class CallService:
 
     async def lead(self, work: Work, lead: Lead) -> None:
         """The same for all who want this answer; they leave as one, with the last of them."""
-        with _Unanswered(lead, work.facts, self._unanswered) as unanswered:
+        with _Unanswered(lead, work.facts, self._unanswered, self._loop) as unanswered:
             await self.serve(msgspec.structs.replace(work, caller=lead, answering=unanswered.over))
 
     def hold_free(self, work: Work) -> Hold:
@@ -185,11 +188,13 @@ class _Unanswered:
 
     __slots__ = ("_caller", "_facts", "_instead", "_others", "_task")
 
-    def __init__(self, caller: Caller, facts: Facts, others: set[_Unanswered]) -> None:
+    def __init__(
+        self, caller: Caller, facts: Facts, others: set[_Unanswered], loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._caller = caller
         self._facts = facts
         self._others = others
-        self._task = asyncio.current_task()
+        self._task = asyncio.current_task(loop)  # without the loop it would ask for the process id first
         self._instead: GatewayError | None = None
 
     def __enter__(self) -> Self:

@@ -65,12 +65,13 @@ class Attempts:
         self._budget.began()
         began = self._clock()
         try:
-            step = job.first_step(began, self._draw())
+            first = step = job.first_step(began, self._draw())
             while step is not None:
                 is_plain = not (step.wait_s or step.is_retry or held.target.hedge)
                 served = await (self._attempt(step, job) if is_plain else self._take(step, job))
                 if served is not None:
-                    _note_fallback(served.candidate, job)
+                    if step is not first or plan.first_skipped is not None:
+                        _note_fallback(served.candidate, job)
                     facts.upstream_request_id = _id_of(served, snapshot)
                     return served
                 step = job.course.next(self._clock(), self._draw())

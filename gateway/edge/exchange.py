@@ -51,34 +51,20 @@ class Exchange:
         is_spare: its connection is one too many: only what costs nothing is served.
     """
 
-    __slots__ = (
-        "_body_waiter",
-        "_chunked",
-        "_is_continue_awaited",
-        "body",
-        "body_error",
-        "client",
-        "disconnected",
-        "headers",
-        "http_version",
-        "is_body_wanted",
-        "is_spare",
-        "keep_alive",
-        "method",
-        "more_body",
-        "path",
-        "protocol",
-        "reader",
-        "response_complete",
-        "response_started",
-        "started_at",
-        "status",
-        "too_large",
-        "transport",
-    )
-
+    status = 0
+    body: bytes | bytearray = b""
+    more_body = True
+    is_body_wanted = False
+    too_large = False
+    body_error: GatewayError | None = None
+    reader: Reader | None = None
+    disconnected = False
+    response_started = False
+    response_complete = False
     message_event = _NOBODY_WAITS
     """uvicorn's, for ASGI's `receive`."""
+    _body_waiter: asyncio.Future[None] | None = None
+    _chunked = True
 
     def __init__(
         self,
@@ -102,20 +88,6 @@ class Exchange:
         self.keep_alive = keep_alive
         self.is_spare = is_spare
         self.started_at = started_at
-        self.status = 0
-        self.reader: Reader | None = None
-        self.body: bytes | bytearray = b""
-        self.more_body = True
-        self.is_body_wanted = False
-        self.too_large = False
-        self.body_error: GatewayError | None = None
-        self.disconnected = False
-        self.response_started = False
-        self.response_complete = False
-        self._body_waiter: asyncio.Future[None] | None = None
-        self._chunked = True
-        expected = headers.get(b"expect")
-        self._is_continue_awaited = expected is not None and expected.lower() == b"100-continue"
 
     def run(self, app: Application) -> None:
         """Let the application serve it, in a task of its own."""
@@ -158,8 +130,7 @@ class Exchange:
                 EncodedBody("The request body must not be compressed: send it without Content-Encoding.")
             )
         if self.more_body:
-            if self._is_continue_awaited:
-                self._is_continue_awaited = False
+            if headers.get(b"expect", b"").lower() == b"100-continue":
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             if self._is_body_awaited:
                 self.is_body_wanted = True
