@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from gateway.accounting.quote import cap_of, longest_answer
 from gateway.attempts.served import Held
 from gateway.domain.call import Call
@@ -11,8 +13,9 @@ from gateway.limits.values import Bounds, Budget
 from gateway.metering.record import Basis
 from gateway.snapshot import Snapshot
 
-KEPT = 20_000
-"""As many as keys that a worker remembers."""
+KEPT = 4096
+"""Whoever is in use by more keys and targets makes some anew: that costs little, and to forget many at once
+would hold up the others."""
 
 
 class Terms:
@@ -53,17 +56,21 @@ class Terms:
             self.budget = Budget(principal.budget_nanousd, principal.budget_period)
         self.likely_output_tokens = snapshot.settings.limits.assumed_output_tokens
         self.longest_answer = longest_answer(target)
-        first = next((candidate for candidate in target.candidates if candidate.skip is None), None)
-        self.basis = Basis(
-            route=call.route.name,
-            team=principal.team,
-            alias=target.alias,
-            release=target.release,
-            model=None if first is None else first.model,
-            upstream=None if first is None else first.upstream,
-            stream=call.stream,
-            price_version=snapshot.prices.version,
-        ).encode()
+        model = upstream = None
+        for candidate in target.candidates:
+            if candidate.skip is None:
+                model, upstream = candidate.model, candidate.upstream
+                break
+        self.basis = _basis(
+            call.route.name,
+            principal.team,
+            target.alias,
+            target.release,
+            model,
+            upstream,
+            call.stream,
+            snapshot.prices.version,
+        )
 
 
 class KeptTerms:
@@ -89,3 +96,26 @@ class KeptTerms:
             self._snapshot = snapshot
         terms = self._kept[place] = Terms(call, target, principal, snapshot)
         return terms
+
+
+@lru_cache(maxsize=4096)  # one for many keys
+def _basis(
+    route: str,
+    team: str | None,
+    alias: str | None,
+    release: str | None,
+    model: str | None,
+    upstream: str | None,
+    stream: bool,
+    price_version: str,
+) -> bytes:
+    return Basis(
+        route=route,
+        team=team,
+        alias=alias,
+        release=release,
+        model=model,
+        upstream=upstream,
+        stream=stream,
+        price_version=price_version,
+    ).encode()

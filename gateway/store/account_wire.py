@@ -46,7 +46,7 @@ Packed = tuple[str, bytes]
 _KEPT = 20_000
 """Of how many keys calls are packed but for what varies: as many as a worker remembers."""
 
-_OF_AN_ADMISSION, _OF_A_SETTLEMENT = 3, 5
+_OF_AN_ADMISSION, _OF_A_SETTLEMENT = 4, 6
 """How many arguments vary from call to call; they come first, in the order of the scripts' heads."""
 
 _encode = msgspec.json.Encoder().encode
@@ -70,14 +70,14 @@ def admit_command(script: Script, admission: Admission) -> Packed:
         admission.bounds,
         admission.budget,
         admission.has_credit,
-        admission.basis,
     )
     request_id = admission.request_id.encode()
     mark = fixed.marks + request_id
     asked = admission.tokens
     tokens = b"%d" % (asked if 0 <= asked <= UNLIMITED else _within(asked, UNLIMITED))
     bound = b"-" if bound_nanousd is None else b"%d" % min(bound_nanousd, MAX_NANOUSD)
-    return fixed.key, b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b" % (
+    basis = admission.basis
+    return fixed.key, b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b" % (
         fixed.head,
         len(mark),
         mark,
@@ -87,6 +87,8 @@ def admit_command(script: Script, admission: Admission) -> Packed:
         tokens,
         len(bound),
         bound,
+        len(basis),
+        basis,
         fixed.tail,
     )
 
@@ -120,7 +122,6 @@ def settle_command(script: Script, settlement: Settlement) -> Packed:
         settlement.has_credit,
         settlement.was_reserved,
         settlement.only_if_reserved,
-        settlement.dimensions,
     )
     request_id = settlement.request_id.encode()
     mark = fixed.marks + request_id
@@ -129,8 +130,9 @@ def settle_command(script: Script, settlement: Settlement) -> Packed:
     took = settlement.tokens_actual
     tokens = b"%d" % (took if 0 <= took <= UNLIMITED else _within(took, UNLIMITED))
     counts = _encode(counts_of(settlement.counters))[1:-1].replace(b",", b" ")  # a third of the time of %d
+    dimensions = _joined(settlement.dimensions)
     return fixed.key, (
-        b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b"
+        b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b"
         % (
             fixed.head,
             len(mark),
@@ -145,6 +147,8 @@ def settle_command(script: Script, settlement: Settlement) -> Packed:
             tokens,
             len(counts),
             counts,
+            len(dimensions),
+            dimensions,
             fixed.tail,
         )
     )
@@ -239,7 +243,6 @@ def _of_admissions(
     bounds: Bounds,
     budget: Budget | None,
     has_credit: bool,
-    basis: bytes,
 ) -> _Fixed:
     names = keys.of_account(key_id)
     return _fixed(
@@ -257,7 +260,6 @@ def _of_admissions(
             "" if budget is None else budget.period,
             "" if budget is None else budget.limit_nanousd,
             int(has_credit),
-            basis,
         ),
     )
 
@@ -271,7 +273,6 @@ def _of_settlements(
     has_credit: bool,
     was_reserved: bool,
     only_if_reserved: bool,
-    dimensions: Dimensions,
 ) -> _Fixed:
     names = keys.of_account(key_id)
     return _fixed(
@@ -285,9 +286,13 @@ def _of_settlements(
             int(has_credit),
             int(was_reserved),
             int(only_if_reserved),
-            dimensions.joined(),
         ),
     )
+
+
+@lru_cache(maxsize=4096)  # the same few for nearly all calls
+def _joined(dimensions: Dimensions) -> bytes:
+    return dimensions.joined().encode()
 
 
 def _fixed(sha: str, names: Sequence[str], marks: str, varying: int, tail: Command) -> _Fixed:

@@ -6,11 +6,11 @@
 -- KEYS[6]            the call's mark
 -- ARGV[1], ARGV[2]   request id, tokens
 -- ARGV[3]            bound of the cost, nano-dollars; "-" = unknown, only where nothing is held
--- ARGV[4]..ARGV[6]   revision, process (no spaces), key id
--- ARGV[7]..ARGV[9]   limits: requests a minute, tokens a minute, calls at once; "" = unlimited
--- ARGV[10], ARGV[11] budget: "day", "month", "total" or "", and its limit, nano-dollars
--- ARGV[12]           1 = paid from credit, else 0
--- ARGV[13]           basis of the record, should the process die
+-- ARGV[4]            basis of the record, should the process die
+-- ARGV[5]..ARGV[7]   revision, process (no spaces), key id
+-- ARGV[8]..ARGV[10]  limits: requests a minute, tokens a minute, calls at once; "" = unlimited
+-- ARGV[11], ARGV[12] budget: "day", "month", "total" or "", and its limit, nano-dollars
+-- ARGV[13]           1 = paid from credit, else 0
 -- RETURNS            {verdict, admitted at ms, level of requests, level of tokens, calls at once, budget left,
 --                    credit left}; levels as in parts/bucket.lua; verdict 0 stale (alone), 1 admitted, 2 to 6
 --                    refused by requests, tokens, concurrency, budget, credit
@@ -19,12 +19,12 @@
 local STALE, ADMITTED, REQUESTS, TOKENS, CONCURRENCY, BUDGET, CREDIT = 0, 1, 2, 3, 4, 5, 6
 local IDLE_MS, DAY_MS, MONTH_MS = 120000, 4 * 86400000, 64 * 86400000
 
-if redis.call('HGET', KEYS[1], 'rev') ~= ARGV[4] then
+if redis.call('HGET', KEYS[1], 'rev') ~= ARGV[5] then
   return {STALE}
 end
 
 local now = now_ms()
-local id, process, limits = ARGV[1], ARGV[5], KEYS[2]
+local id, process, limits = ARGV[1], ARGV[6], KEYS[2]
 
 -- Drop the calls of processes that did not renew them. Returns calls at once, and those of this process.
 local function count_anew()
@@ -64,7 +64,7 @@ end
 
 local verdict = ADMITTED
 
-local rpm, rpm_level = tonumber(ARGV[7]), 0
+local rpm, rpm_level = tonumber(ARGV[8]), 0
 if rpm == 0 then
   verdict = REQUESTS
 elseif rpm then
@@ -74,7 +74,7 @@ elseif rpm then
   end
 end
 
-local tpm, tpm_level, tokens = tonumber(ARGV[8]), 0, tonumber(ARGV[2])
+local tpm, tpm_level, tokens = tonumber(ARGV[9]), 0, tonumber(ARGV[2])
 if tpm == 0 then
   verdict = verdict == ADMITTED and TOKENS or verdict
 elseif tpm then
@@ -84,12 +84,12 @@ elseif tpm then
   end
 end
 
-local concurrency = tonumber(ARGV[9])
+local concurrency = tonumber(ARGV[10])
 if verdict == ADMITTED and concurrency and open >= concurrency then
   verdict = CONCURRENCY
 end
 
-local period, has_credit = ARGV[10], ARGV[12] == '1'
+local period, has_credit = ARGV[11], ARGV[13] == '1'
 local bound, budget_left, credit_left, day, month = 0, 0, 0, nil, nil
 if period ~= '' or has_credit then
   bound = tonumber(ARGV[3])
@@ -101,7 +101,7 @@ if period ~= '' or has_credit then
     if period ~= 'total' then
       used = redis.call('HMGET', period == 'day' and day or month, 'cost_nanousd', 'held')
     end
-    local unspent = tonumber(ARGV[11]) - (tonumber(used[1]) or 0)
+    local unspent = tonumber(ARGV[12]) - (tonumber(used[1]) or 0)
     budget_left = unspent - (tonumber(used[2]) or 0)
     if verdict == ADMITTED and (unspent <= 0 or bound > budget_left) then
       verdict = BUDGET
@@ -130,7 +130,7 @@ if is_taken then
     redis.call('HSET', limits, since_field, since)
   end
   redis.call('HSET', KEYS[4], id, now_text .. ' ' .. process .. ' ' .. since .. ' ' .. ARGV[2] .. ' '
-    .. int(bound) .. ' ' .. ARGV[3] .. ' ' .. ARGV[12] .. ' ' .. ARGV[6] .. ' ' .. ARGV[13])
+    .. int(bound) .. ' ' .. ARGV[3] .. ' ' .. ARGV[13] .. ' ' .. ARGV[7] .. ' ' .. ARGV[4])
   redis.call('ZADD', KEYS[5], lease, id)
   open, rpm_level, tpm_level = open + 1, rpm_level + UNIT, tpm_level + tokens * UNIT
   redis.call('HSET', limits, 'open', open, calls_field, (own_calls or 0) + 1, 'e:' .. process, lease)
@@ -154,11 +154,11 @@ local function is_outdated(written_at, written_of, limit)
 end
 local is_written = is_taken
 if rpm and rpm > 0 and (is_taken or is_outdated(kept[2], kept[3], rpm)) then
-  redis.call('HSET', limits, 'rpm', int(rpm_level), 'rpm_at', now_text, 'rpm_of', ARGV[7])
+  redis.call('HSET', limits, 'rpm', int(rpm_level), 'rpm_at', now_text, 'rpm_of', ARGV[8])
   is_written = true
 end
 if tpm and tpm > 0 and (is_taken or is_outdated(kept[5], kept[6], tpm)) then
-  redis.call('HSET', limits, 'tpm', int(tpm_level), 'tpm_at', now_text, 'tpm_of', ARGV[8])
+  redis.call('HSET', limits, 'tpm', int(tpm_level), 'tpm_at', now_text, 'tpm_of', ARGV[9])
   is_written = true
 end
 if is_written then

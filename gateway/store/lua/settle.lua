@@ -8,12 +8,12 @@
 -- ARGV[3]            when it was admitted, ms: the hour, day and month that it counts to
 -- ARGV[4]            what it took of the tokens a minute
 -- ARGV[5]            counters, in the order of METRICS below, with a space between two
--- ARGV[6]            state
--- ARGV[7]            the limit of tokens a minute as admitted, "" = unlimited: it took none
--- ARGV[8]            1 = paid from credit, else 0
--- ARGV[9]            1 = the store admitted it, else 0
--- ARGV[10]           1 = only if its reservation is open and the lease over, else 0
--- ARGV[11]           dimensions of the usage counters, joined by U+001F
+-- ARGV[6]            dimensions of the usage counters, joined by U+001F
+-- ARGV[7]            state
+-- ARGV[8]            the limit of tokens a minute as admitted, "" = unlimited: it took none
+-- ARGV[9]            1 = paid from credit, else 0
+-- ARGV[10]           1 = the store admitted it, else 0
+-- ARGV[11]           1 = only if its reservation is open and the lease over, else 0
 -- RETURNS            0 absent, 1 stored, 2 duplicate, 3 corrected
 -- CLOCK              Redis TIME for leases and buckets; what it counts to is told by ARGV[3]
 -- OWNER              the sweeper trims the ledger, days of usage are kept for ever, all else expires
@@ -27,7 +27,7 @@ local REQUESTS, PROMPT, COMPLETION, COST = 1, 4, 6, 8
 local RANK = {orphaned = 0, withdrawn = 1, released = 1, estimated = 1, exact = 2}
 
 local now = now_ms()
-local id, state, limits, account = ARGV[1], ARGV[6], KEYS[1], KEYS[2]
+local id, state, limits, account = ARGV[1], ARGV[7], KEYS[1], KEYS[2]
 
 -- Add to a counter, or take back. Nothing is ever added to none.
 local function move(key, field, sign, amount)
@@ -77,7 +77,7 @@ local function unhold(key, amount)
 end
 
 local entry, mark = redis.call('HGET', KEYS[3], id), redis.call('GET', KEYS[6])
-if ARGV[10] == '1' and (not entry or tonumber(redis.call('ZSCORE', KEYS[4], id)) > now) then
+if ARGV[11] == '1' and (not entry or tonumber(redis.call('ZSCORE', KEYS[4], id)) > now) then
   return ABSENT
 end
 local known = mark and string.match(mark, '^%a+')
@@ -85,7 +85,7 @@ if known and (known == 'withdrawn' or RANK[state] <= RANK[known]) then
   redis.call('PEXPIRE', KEYS[6], MARK_MS) -- a write, so that a WAIT behind it waits for the first one too
   return DUPLICATE
 end
-if not known and not entry and ARGV[9] == '1' and now - tonumber(ARGV[3]) >= MARK_MS then
+if not known and not entry and ARGV[10] == '1' and now - tonumber(ARGV[3]) >= MARK_MS then
   return DUPLICATE -- it was settled, at the latest as orphaned, and its mark has expired
 end
 
@@ -108,7 +108,7 @@ if entry and kept[6] == since then -- else its count was dropped meanwhile
   redis.call('HSET', limits, 'open', kept[4] - 1, 'n:' .. process, kept[5] - 1)
 end
 local more_tokens = known and 0 or ARGV[4] - tokens_held -- a correction comes too late for the minute
-local tpm = tonumber(ARGV[7]) and tonumber(kept[3] or ARGV[7])
+local tpm = tonumber(ARGV[8]) and tonumber(kept[3] or ARGV[8])
 if more_tokens ~= 0 and tpm and tpm > 0 then
   local level = level_at(now, tpm, kept[1], kept[2], kept[3]) + more_tokens * UNIT
   level = math.min(math.max(level, 0), MAX_LEVEL)
@@ -129,7 +129,7 @@ if known then
   count('-', tonumber(at), has_credit, counters_in(counted), dimensions)
 end
 if known or state ~= 'withdrawn' then
-  count('', tonumber(ARGV[3]), ARGV[8], counters_in(ARGV[5]), ARGV[11])
+  count('', tonumber(ARGV[3]), ARGV[9], counters_in(ARGV[5]), ARGV[6])
   if known then
     redis.call('XADD', KEYS[5], '*', 't', 'correction', 'r', ARGV[2], 'was', mark)
   else
@@ -139,7 +139,7 @@ end
 
 local settled = state .. ' ' .. ARGV[3]
 if state ~= 'exact' and state ~= 'withdrawn' then -- may still be corrected
-  settled = settled .. ' ' .. ARGV[8] .. '|' .. ARGV[5] .. '|' .. ARGV[11]
+  settled = settled .. ' ' .. ARGV[9] .. '|' .. ARGV[5] .. '|' .. ARGV[6]
 end
 redis.call('SET', KEYS[6], settled, 'PX', MARK_MS)
 return known and CORRECTED or STORED
