@@ -46,6 +46,6 @@ async def test_many_keys_cost_what_one_costs(start_gateway: StartGateway) -> Non
             await ask_each(gateway, pairs)
     server.close()
 
-    assert abs(counts["many"]["frames"] - counts["one"]["frames"]) < 3 * KEYS  # of some 280 each
+    assert abs(counts["many"]["frames"] - counts["one"]["frames"]) < 3 * KEYS  # of some 200 each
     assert counts["many"]["parses"] == counts["one"]["parses"]
     assert counts["many"]["tasks"] <= KEYS + 5  # no look at a key's record for each
