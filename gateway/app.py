@@ -65,9 +65,7 @@ from gateway.telemetry.metrics import (
 )
 from gateway.tracing import make_tracing
 from gateway.upstream.entra import EntraTokens
-from gateway.upstream.http1.transport import Http1Transport
-from gateway.upstream.port import Transport
-from gateway.upstream.via_httpx import HttpxTransport
+from gateway.upstream.transports import Transports
 
 log = structlog.get_logger(__name__)
 
@@ -100,7 +98,7 @@ class Worker:
         self.counters.inc(WORKER_STARTS)
         self.counters.set(WORKERS, (), 1)
         self.health = Health(HealthWatch(self.counters).changed)
-        self._transports: dict[str, Transport] = {"http1": Http1Transport(loop), "httpx": HttpxTransport()}
+        self._transports = Transports(loop)
         self._tokens = EntraTokens()
         self._store = Store(store_url(settings.store), timeout_s=settings.store.timeout_ms / 1000)
         self._store.on_state(self._store_changed)
@@ -217,8 +215,7 @@ class Worker:
         await self._meter.aclose()
         await self._provisions.aclose(CLOSE_S)
         await self._tokens.aclose()
-        for transport in self._transports.values():
-            await transport.aclose()
+        await self._transports.aclose()
         if self._settling is not None:
             await self._settling.aclose()
         if self._opening_cache is not None:

@@ -20,10 +20,9 @@ from gateway.control.discovery import MAX_LIST_BYTES, parse_models
 from gateway.domain.errors import AttemptFailed
 from gateway.upstream.client import UpstreamClient, make_client
 from gateway.upstream.entra import EntraTokens
-from gateway.upstream.http1.transport import Http1Transport
 from gateway.upstream.port import Origin, Transport
 from gateway.upstream.resolver import Resolver
-from gateway.upstream.via_httpx import HttpxTransport
+from gateway.upstream.transports import Transports
 
 DEADLINE_S = 15.0
 MOST_SKEW_S = 5.0
@@ -35,12 +34,11 @@ async def upstreams(settings: Settings) -> AsyncIterator[Finding]:
     """Look at every upstream, all at once; the findings come in the order of the file."""
     loop = asyncio.get_running_loop()
     needed = needed_models(settings)
-    transports: dict[str, Transport] = {"http1": Http1Transport(loop), "httpx": HttpxTransport()}
+    transports = Transports(loop)
     reasons: dict[str, str] = {}
     tokens = EntraTokens(on_failure=reasons.__setitem__)
     async with AsyncExitStack() as stack:
-        for transport in transports.values():
-            stack.push_async_callback(transport.aclose)
+        stack.push_async_callback(transports.aclose)
         await tokens.open(0.0)
         stack.push_async_callback(tokens.aclose)
         looks = [

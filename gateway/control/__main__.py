@@ -7,7 +7,8 @@ signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 from gateway.process import import_quickly  # noqa: E402
 
-import_quickly()
+# structlog would colour what is for a terminal, FastAPI look for models of another age
+import_quickly("rich", "pydantic.v1")
 
 from gateway.control.process import main  # noqa: E402  # its imports take most of the start
 

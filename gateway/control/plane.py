@@ -48,9 +48,7 @@ from gateway.telemetry.exposition import Registry
 from gateway.telemetry.metrics import CACHE, KEY_GUESSES
 from gateway.upstream.client import UpstreamClient, make_client
 from gateway.upstream.entra import EntraTokens
-from gateway.upstream.http1.transport import Http1Transport
-from gateway.upstream.port import Transport
-from gateway.upstream.via_httpx import HttpxTransport
+from gateway.upstream.transports import Transports
 
 log = structlog.get_logger(__name__)
 
@@ -96,7 +94,7 @@ class ControlPlane:
         self._configured_admin_key = configured_admin_key(environment)
         self._configured_secret = configured_secret(environment)
         self._secret: bytes | None = None
-        self._transports: dict[str, Transport] = {"http1": Http1Transport(), "httpx": HttpxTransport()}
+        self._transports = Transports()
         self._tokens = EntraTokens()
         self._store = Store(store_url(settings.store), timeout_s=STORE_TIMEOUT_S)
         self._settling = settling_store(
@@ -199,8 +197,7 @@ class ControlPlane:
         """Close every connection."""
         await self.link.aclose()
         await self._tokens.aclose()
-        for transport in self._transports.values():
-            await transport.aclose()
+        await self._transports.aclose()
         await self._ledger.aclose()
         await self._cache.aclose()
         if self._settling is not None:

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 from pydantic import ValidationError
@@ -19,9 +19,11 @@ from pydantic import ValidationError
 from gateway.catalog import Catalogue, StoredAlias, build
 from gateway.config import AliasSettings, Settings
 from gateway.control.link import State
-from gateway.pricing import PriceBook
 from gateway.store.alias_repository import AliasRevision, Block, StoredCatalogue
 from gateway.store.errors import StoreError
+
+if TYPE_CHECKING:
+    from gateway.pricing.book import PriceBook
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +62,8 @@ class Snapshot:
     @cached_property
     def prices(self) -> PriceBook:
         """What models cost under this configuration."""
+        from gateway.pricing.book import PriceBook  # noqa: PLC0415  # slow to load, and few ask
+
         return PriceBook(self.settings)
 
     def state(self) -> State:

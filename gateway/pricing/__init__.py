@@ -6,10 +6,3 @@ with the package (bundled.py; nothing is ever fetched). `cost` and `bound` (cost
 `Price`. What nobody knows is None, never 0.
 Budgets, counters and the ledger are elsewhere (limits, metering). Read `book.py` first.
 """
-
-from gateway.pricing.book import PriceBook
-from gateway.pricing.cost import bound, cost, dearest
-from gateway.pricing.output_limits import max_output_tokens
-from gateway.pricing.price import Price, Rates
-
-__all__ = ["Price", "PriceBook", "Rates", "bound", "cost", "dearest", "max_output_tokens"]

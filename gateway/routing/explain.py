@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.catalog.catalogue import Catalogue
 from gateway.domain.plan import UNPRICED, Candidate, Reason
 from gateway.domain.principal import Principal
-from gateway.pricing import PriceBook
 from gateway.routing.health import Health
 from gateway.routing.planner import plan
+
+if TYPE_CHECKING:
+    from gateway.pricing.book import PriceBook
 
 
 def explain(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from gateway.pricing import PriceBook
+from gateway.pricing.book import PriceBook
 from tests.unit.config.loading import loaded
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from gateway.config.models import Settings
 from gateway.domain.usage import Usage
-from gateway.pricing import Price, PriceBook, cost
+from gateway.pricing.book import PriceBook
+from gateway.pricing.cost import cost
 from gateway.pricing.own_rows import FINE_TUNED
+from gateway.pricing.price import Price
 from tests.unit.config.loading import loaded
 from tests.unit.pricing.books import AT, UPSTREAMS, book
 from tests.unit.pricing.exact_model import expected_cost

@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.usage import Usage
-from gateway.pricing import Price, bundled, cost
+from gateway.pricing import bundled
 from gateway.pricing.bundled import OFFICIAL, bundled_price, context_window, provider_of
+from gateway.pricing.cost import cost
+from gateway.pricing.price import Price
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gateway.domain.usage import Usage
-from gateway.pricing import Price, bound, cost, dearest
-from gateway.pricing.price import ListPrice
+from gateway.pricing.cost import bound, cost, dearest
+from gateway.pricing.price import ListPrice, Price
 from tests.unit.pricing.exact_model import Listed, expected_cost
 from tests.unit.pricing.test_price import price
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.pricing import PriceBook
+from gateway.pricing.book import PriceBook
 from tests.unit.config.loading import loaded
 from tests.unit.pricing.books import AT
 

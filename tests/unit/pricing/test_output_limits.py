@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.pricing import max_output_tokens
-from gateway.pricing.output_limits import OUTPUT_LIMITS
+from gateway.pricing.output_limits import OUTPUT_LIMITS, max_output_tokens
 
 
 @pytest.mark.parametrize(
