@@ -16,6 +16,7 @@ from gateway.limits.estimate import Size, size_of
 from gateway.pricing.book import PriceBook
 from gateway.pricing.cost import bound
 from gateway.pricing.output_limits import max_output_tokens
+from gateway.pricing.price import Price
 
 UNKNOWN_MAX_TOKENS = 128_000
 """What a model is taken to answer with at most where nobody says: the largest that is common."""
@@ -27,25 +28,27 @@ def payable(call: Call, target: Target, prices: PriceBook) -> Target:
     Raises:
         PriceUnknown: nothing that may serve is left, for want of a price.
     """
-
-    def has_price(candidate: Candidate) -> bool:
-        tier = _tier(_as_sent(call, target, candidate))
-        return prices.price(candidate.upstream, candidate.model, tier) is not None
-
-    candidates = tuple(
+    unpriced = [
         candidate
-        if candidate.skip is not None or has_price(candidate)
-        else replace(candidate, skip=Reason.PRICE_UNKNOWN, detail=UNPRICED)
+        for candidate in target.candidates
+        if candidate.skip is None and _price(call, target, candidate, prices) is None
+    ]
+    if not unpriced:
+        return target
+    candidates = tuple(
+        replace(candidate, skip=Reason.PRICE_UNKNOWN, detail=UNPRICED) if candidate in unpriced else candidate
         for candidate in target.candidates
     )
-    if candidates == target.candidates:
-        return target
     if all(candidate.skip is not None for candidate in candidates):
         raise PriceUnknown(
             f"No target of `{target.name}` has a known price, and this key has a budget or credit."
             " The operator can state one under `prices`."
         )
     return replace(target, candidates=candidates)
+
+
+def _price(call: Call, target: Target, candidate: Candidate, prices: PriceBook) -> Price | None:
+    return prices.price(candidate.upstream, candidate.model, _tier(_as_sent(call, target, candidate)))
 
 
 def cap_of(target: Target, principal: Principal) -> int | None:
@@ -90,7 +93,7 @@ def most_expensive(
         output = asked.most_output_tokens(cap, max_output_tokens(candidate.model))
         if output is None:
             output = asked.answers * UNKNOWN_MAX_TOKENS
-        prompt = prompt_tokens + _most_added(call, target, candidate)
+        prompt = prompt_tokens if sent is call else prompt_tokens + _most_added(call, target, candidate)
         most = max(most, bound(price, prompt, output) or 0)
     return most
 
@@ -114,7 +117,9 @@ def _most_added(call: Call, target: Target, candidate: Candidate) -> int:
 def _tier(call: Call) -> str | None:
     """The service tier that is asked for: a dearer one costs more."""
     raw = call.fields.get("service_tier")
+    if raw is None:
+        return None
     try:
-        return None if raw is None else msgspec.json.decode(raw, type=str | None)
+        return msgspec.json.decode(raw, type=str | None)
     except msgspec.ValidationError:
         return None
