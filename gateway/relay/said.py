@@ -7,7 +7,6 @@ the text alone is kept. Whatever else left is kept as it is, and squeezed where 
 from __future__ import annotations
 
 import re
-import sys
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -18,8 +17,8 @@ from gateway.relay.sse import MAX_EVENT_BYTES, SSEDecoder
 _TEXT = re.compile(
     rb'"(?:content|text|reasoning_content|reasoning|refusal|arguments)":"((?:[^"\\\r\n]|\\[^\r\n])+)"'
 )
+_SPECIAL = re.compile(rb'["\\\r\n]').search
 _IS_INSIDE_OF_STRING = re.compile(rb'[^"\\\r\n]*(?:\\[^\r\n][^"\\\r\n]*)*').fullmatch
-_NO_MOULD = sys.maxsize
 
 _MAX_LOOSE_BYTES = 16 * 1024
 _WORTH_SQUEEZING_BYTES = 1024
@@ -29,11 +28,10 @@ _FEW_TEXTS = 16
 class Said:
     """What left of one stream."""
 
-    __slots__ = ("_back", "_front", "_least", "_loose", "_loose_bytes", "_packed", "_texts")
+    __slots__ = ("_back", "_front", "_loose", "_loose_bytes", "_packed", "_texts")
 
     def __init__(self) -> None:
-        self._front = self._back = b""  # of the mould, around the text
-        self._least = _NO_MOULD  # bytes of a chunk of this mould
+        self._front = self._back = b""  # of the mould, around the text; empty while there is none
         self._texts = bytearray()  # of the chunks since the last loose one, a line each
         self._loose: list[bytes] = []
         self._loose_bytes = 0
@@ -44,19 +42,18 @@ class Said:
 
         It holds what the event did that was learnt from, but for the inside of a JSON string.
         """
-        front, back, length = self._front, self._back, len(chunk)
-        if not self._least <= length <= MAX_EVENT_BYTES or not (
-            chunk.startswith(front) and chunk.endswith(back)
-        ):
+        rest = chunk.removeprefix(self._front)
+        text = rest.removesuffix(self._back)
+        if rest is chunk or text is rest or len(chunk) > MAX_EVENT_BYTES:
             return False
-        text = chunk[len(front) : length - len(back)]
-        if _IS_INSIDE_OF_STRING(text) is None:
-            texts = text.split(back + front)
+        if _SPECIAL(text) is not None and not _IS_INSIDE_OF_STRING(text):
+            texts = text.split(self._back + self._front)
             if not all(map(_IS_INSIDE_OF_STRING, texts)):
                 return False
             text = b"\n".join(texts)
-        self._texts += text
-        self._texts += b"\n"
+        lines = self._texts
+        lines += text
+        lines += b"\n"
         return True
 
     def add(self, passed: bytes) -> None:
@@ -76,7 +73,6 @@ class Said:
         if found is not None and event.find(b'"choices"') >= 0:
             start, end = found.span(1)
             self._front, self._back = event[:start], event[end:]
-            self._least = len(self._front) + len(self._back)
 
     def text(self) -> str:
         """What the model wrote."""

@@ -39,7 +39,6 @@ class Connection(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
-        "_has_answered",
         "_home",
         "_is_closed",
         "_is_fresh",
@@ -62,7 +61,6 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._socket: asyncio.Transport | None = None  # below TLS, where there is any
         self._is_fresh = True
-        self._has_answered = False  # this request got at least one byte
         self._reading = True
         self._is_closed = False
         self.used_at = 0.0
@@ -73,7 +71,6 @@ class Connection(asyncio.BufferedProtocol):
         if transport is None or self._response is not None:
             raise RuntimeError("the connection is not idle")
         self._response = response
-        self._has_answered = False
         self._parser.start(bodyless=bodyless)
         if len(request) == 1:
             transport.write(request[0])
@@ -141,9 +138,8 @@ class Connection(asyncio.BufferedProtocol):
             self._home.discard(self)
             self.abort()
             return
-        response.last_byte_at = self._now()
-        self._has_answered = True
-        parser = self._parser
+        now, parser = self._now, self._parser
+        response.last_byte_at = now()
         body = parser.feed(_READ_BUFFER[:nbytes])
         sink = response.sink
         if sink is None:
@@ -169,6 +165,7 @@ class Connection(asyncio.BufferedProtocol):
         self._is_closed = True
         self._transport = self._socket = None
         self._home.lost(self)
+        has_begun = self._parser.has_begun
         self._parser.release()
         response, self._response = self._response, None
         if response is None:
@@ -178,7 +175,7 @@ class Connection(asyncio.BufferedProtocol):
             reason = f"{self.peer} {cause} before its answer was complete"
             response.broke(AttemptFailed(FailureClass.BAD_RESPONSE, reason))
         else:
-            response.stale = not self._is_fresh and not self._has_answered
+            response.stale = not self._is_fresh and not has_begun
             response.broke(AttemptFailed(FailureClass.CONNECT, f"{self.peer} {cause} before it answered"))
 
     def _finish(self, response: Http1Response) -> None:

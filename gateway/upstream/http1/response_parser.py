@@ -78,30 +78,38 @@ class ResponseParser:
         """Complete, kept alive by the upstream, and nothing came behind it."""
         return self.complete and self._keep_alive and not self._leftover and bool(self._silence)
 
+    @property
+    def has_begun(self) -> bool:
+        """At least one byte came of a response whose head is not complete yet."""
+        return self._chatter_bytes > 0
+
     def feed(self, data: bytes | memoryview) -> bytes:
         """Parse what came from the socket; returns the bytes of body in it, all pieces joined."""
-        self._chatter_bytes += len(data)
-        if not self.head_ready:
+        was_ready = self.head_ready
+        if not was_ready:
             self._came += data
+            self._chatter_bytes += len(data)
+        feed, pieces = self._feed, self._pieces
         try:
-            self._feed(data)
+            feed(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             self._stop(str(error))
-        pieces = self._pieces
-        if pieces:
-            if len(pieces) == 1:
-                body = pieces.pop()
-            else:
-                body = b"".join(pieces)
-                pieces.clear()
-            if self._bodyless:
-                self._leftover = True
-                return b""
-            self._chatter_bytes = 0
-            return body
-        if self._chatter_bytes > MAX_HEAD_BYTES and not self.complete and self.error is None:
-            self.error = f"more than {MAX_HEAD_BYTES} bytes of head, trailers or chunk extensions"
-        return b""
+        if not pieces:
+            if was_ready:
+                self._chatter_bytes += len(data)
+            if self._chatter_bytes > MAX_HEAD_BYTES and not self.complete and self.error is None:
+                self.error = f"more than {MAX_HEAD_BYTES} bytes of head, trailers or chunk extensions"
+            return b""
+        if len(pieces) == 1:
+            body = pieces.pop()
+        else:
+            body = b"".join(pieces)
+            pieces.clear()
+        if self._bodyless:
+            self._leftover = True
+            return b""
+        self._chatter_bytes = 0
+        return body
 
     def eof(self) -> None:
         """The upstream ended its side: the proper end of a body that has no other."""
