@@ -9,8 +9,9 @@ from typing import Protocol
 import msgspec
 
 from gateway.domain.facts import Facts, in_ms
+from gateway.domain.usage import Usage
 from gateway.snapshot import Snapshots
-from gateway.telemetry.access_log import AccessLine, AccessLog
+from gateway.telemetry.access_log import AccessLog, Own, Shared
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.metrics import (
     COST,
@@ -51,7 +52,7 @@ class RequestObserver:
         self._counters = counters
         self._in_flight = 0
         counters.follow(IN_FLIGHT, lambda: self._in_flight)
-        self._tallies: dict[_Alike, _Tally] = {}
+        self._alike: dict[Shared, _Alike] = {}
         counters.before_reports(self._tell)
         self._access_log = access_log
         self._snapshots = snapshots
@@ -64,33 +65,22 @@ class RequestObserver:
     def ended(self, facts: Facts, now: float) -> None:
         """A request is over."""
         self._in_flight -= 1
+        shared = _shared(facts)
+        alike = self._alike.get(shared)
+        if alike is None:
+            alike = self._meet(shared)
+        alike.requests += 1
+        if facts.cost_nanousd:
+            alike.cost_nanousd += facts.cost_nanousd
+        if facts.usage is not None:
+            _add_usage(alike, facts.usage)
         if facts.route != "health":
-            self._count(facts, now)
-        self._access_log.write(_access_line(facts, now))
+            self._time(facts, now)
+        self._access_log.write(_own(facts, now), alike.text)
         if self._spans is not None:
             self._spans.ended(facts, now)
 
-    def _count(self, facts: Facts, now: float) -> None:
-        # One look for all that is counted of requests that are alike; their labels are made for the report.
-        alike = facts.alias, facts.model, facts.upstream, facts.route, facts.status, facts.error_type
-        tally = self._tallies.get(alike)
-        if tally is None:
-            if len(self._tallies) >= _MOST_TALLIES:  # a part of what tells them apart is the clients'
-                self._tell()
-            tally = self._tallies[alike] = _Tally()
-        tally.requests += 1
-        if facts.is_fallback:
-            reason = facts.fallback or NONE
-            tally.fallbacks[reason] = tally.fallbacks.get(reason, 0) + 1
-        if facts.cost_nanousd:
-            tally.cost_nanousd += facts.cost_nanousd
-        usage = facts.usage
-        if usage is not None:
-            tally.prompt += usage.prompt_tokens
-            tally.completion += usage.completion_tokens
-            tally.cached += usage.cached_tokens
-            tally.cache_write += usage.cache_write_tokens
-            tally.reasoning += usage.reasoning_tokens
+    def _time(self, facts: Facts, now: float) -> None:
         observe = self._counters.observe
         observe(REQUEST_DURATION, (), now - facts.started_at)
         if facts.overhead_ms is not None:
@@ -100,31 +90,38 @@ class RequestObserver:
             if (gap_s := facts.inter_token_s) is not None:
                 observe(INTER_TOKEN, (), gap_s)
 
+    def _meet(self, shared: Shared) -> _Alike:
+        if len(self._alike) >= _MOST_ALIKE:  # a part of what tells them apart is the clients'
+            self._tell()
+            self._alike.clear()
+        alike = self._alike[shared] = _Alike(self._access_log.shared(shared))
+        return alike
+
     def _tell(self) -> None:
-        """Put what was tallied into the counters."""
-        names = self._snapshots.current.model_names
-        inc = self._counters.inc
-        for (alias, asked_model, upstream, route, status, error), tally in self._tallies.items():
-            named, model = alias or NONE, bounded(asked_model, names)
-            labels = (named, model, upstream or NONE, route, str(status), error_type(error))
-            inc(REQUESTS, labels, tally.requests)
-            for reason, count in tally.fallbacks.items():
-                inc(FALLBACKS, (named, reason), count)
-            if tally.cost_nanousd:
-                inc(COST, (named, model), tally.cost_nanousd / 1e9)
-            for kind in _TOKEN_KINDS:
-                if count := getattr(tally, kind):
-                    inc(TOKENS, (named, model, kind), count)
-        self._tallies.clear()
+        """Put what was counted into the counters, and forget what has not come since the last time."""
+        inc, names = self._counters.inc, self._snapshots.current.model_names
+        for each, alike in list(self._alike.items()):
+            if not alike.requests:
+                del self._alike[each]
+            elif each.route != "health":
+                alias, model, route = each.alias or NONE, bounded(each.model, names), each.route or NONE
+                error = error_type(each.error_type)
+                labels = (alias, model, each.upstream or NONE, route, str(each.status), error)
+                inc(REQUESTS, labels, alike.requests)
+                if each.status == 200 and each.fallback not in (None, "none"):
+                    inc(FALLBACKS, (alias, each.fallback or NONE), alike.requests)
+                if alike.cost_nanousd:
+                    inc(COST, (alias, model), alike.cost_nanousd / 1e9)
+                for kind in _TOKEN_KINDS:
+                    if count := getattr(alike, kind):
+                        inc(TOKENS, (alias, model, kind), count)
+            alike.forget()
 
 
-_Alike = tuple[str | None, str | None, str | None, str, int, str | None]
-"""Alias, model, upstream, route, status, error."""
+class _Alike(msgspec.Struct):
+    """Requests that are alike: the part of their access lines, and what was counted since the last report."""
 
-
-class _Tally(msgspec.Struct):
-    """What was counted of requests that are alike since the last report."""
-
+    text: bytes
     requests: int = 0
     cost_nanousd: int = 0
     prompt: int = 0
@@ -132,56 +129,76 @@ class _Tally(msgspec.Struct):
     cached: int = 0
     cache_write: int = 0
     reasoning: int = 0
-    fallbacks: dict[str, int] = {}
+
+    def forget(self) -> None:
+        """Count from nothing."""
+        self.requests = self.cost_nanousd = 0
+        self.prompt = self.completion = self.cached = self.cache_write = self.reasoning = 0
 
 
 _TOKEN_KINDS = ("prompt", "completion", "cached", "cache_write", "reasoning")
-_MOST_TALLIES = 1000
+_MOST_ALIKE = 4096
 
 
-def _access_line(facts: Facts, now: float) -> AccessLine:
-    is_aliased = facts.alias is not None
-    line = AccessLine(
+def _add_usage(alike: _Alike, usage: Usage) -> None:
+    alike.prompt += usage.prompt_tokens
+    alike.completion += usage.completion_tokens
+    alike.cached += usage.cached_tokens
+    alike.cache_write += usage.cache_write_tokens
+    alike.reasoning += usage.reasoning_tokens
+
+
+def _shared(facts: Facts) -> Shared:
+    requested, model, path, outcome = facts.requested, facts.model, facts.path[:200], "served"
+    if facts.alias is None:
+        requested, model = _raw_name(requested), _raw_name(model)
+    if facts.route == "other":
+        path = _without_keys(path)
+    if facts.error_type is not None:
+        outcome = _outcome(facts)
+    return Shared(
+        "info",
+        facts.method,
+        path,
+        facts.status,
+        outcome,
+        facts.route,
+        facts.key_id,
+        requested,
+        facts.alias,
+        facts.release,
+        model,
+        facts.upstream,
+        facts.stream,
+        facts.attempts,
+        facts.fallback,
+        facts.cache,
+        facts.error_type,
+        facts.service_tier,
+    )
+
+
+def _own(facts: Facts, now: float) -> Own:
+    own = Own(
         request_id=facts.request_id,
         client_request_id=facts.client_request_id,
-        key=facts.key_id,
-        method=facts.method,
-        path=facts.path[:200] if facts.route != "other" else _without_keys(facts.path[:200]),
-        route=facts.route,
-        status=facts.status,
-        outcome="served",
-        stream=facts.stream,
-        requested=facts.requested if is_aliased else _raw_name(facts.requested),
-        alias=facts.alias,
-        release=facts.release,
-        model=facts.model if is_aliased else _raw_name(facts.model),
-        upstream=facts.upstream,
         upstream_request_id=facts.upstream_request_id,
-        attempts=facts.attempts,
-        fallback=facts.fallback,
-        cache=facts.cache,
-        service_tier=facts.service_tier,
         cost_nanousd=facts.cost_nanousd,
         overhead_ms=facts.overhead_ms,
         duration_ms=in_ms(now - facts.started_at),
     )
     if (usage := facts.usage) is not None:
-        line.prompt_tokens, line.completion_tokens = usage.prompt_tokens, usage.completion_tokens
-        line.cached_tokens, line.reasoning_tokens = (
-            usage.cached_tokens or None,
-            usage.reasoning_tokens or None,
-        )
+        own.prompt_tokens, own.completion_tokens = usage.prompt_tokens, usage.completion_tokens
+        own.cached_tokens, own.reasoning_tokens = usage.cached_tokens or None, usage.reasoning_tokens or None
     if facts.attempts:
-        line.upstream_ms = in_ms(facts.upstream_s)
+        own.upstream_ms = in_ms(facts.upstream_s)
     if facts.first_token_at is not None:
-        line.ttft_ms = in_ms(facts.first_token_at - facts.started_at)
+        own.ttft_ms = in_ms(facts.first_token_at - facts.started_at)
     if facts.trace is not None:
-        line.trace_id = facts.trace.trace_id
-    if facts.error_type is not None:
-        line.error_type, line.outcome = facts.error_type, _outcome(facts)
+        own.trace_id = facts.trace.trace_id
     if facts.error_type is not None or len(facts.tried) > 1:
-        line.tried = [f"{tried.upstream}: {tried.outcome}" for tried in facts.tried] or None
-    return line
+        own.tried = [f"{tried.upstream}: {tried.outcome}" for tried in facts.tried] or None
+    return own
 
 
 def _outcome(facts: Facts) -> str:

@@ -86,11 +86,6 @@ class Facts(msgspec.Struct):
     saved_nanousd: int = 0
 
     @property
-    def is_fallback(self) -> bool:
-        """True where another target than the first one served."""
-        return self.status == 200 and self.fallback is not None and self.fallback != "none"
-
-    @property
     def inter_token_s(self) -> float | None:
         """Mean time between the tokens of a complete stream; None where there are no two, or no figures."""
         if self.first_token_at is None or self.last_byte_at is None or self.error_type is not None:

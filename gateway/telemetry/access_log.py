@@ -10,18 +10,14 @@ from gateway.telemetry.line_writer import LineWriter
 from gateway.telemetry.stamp import Stamp
 
 
-class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True, tag_field="event", tag="request"):
-    """What is told of a request. The fields are a closed set: no body, no header, no key finds its way in.
+class Shared(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an access line has in common with those of other requests that are alike.
 
-    Fields at their default are left out of the line; `AccessLog.write` fills in `ts` and `level`. What each
-    means stands in docs/observability.md.
+    With `Own` the fields are a closed set: no body, no header, no key finds its way in. Those at their
+    default are left out of the line. What each means stands in docs/observability.md.
     """
 
-    ts: str = ""
-    level: str = ""
-    request_id: str
-    client_request_id: str | None = None
-    trace_id: str | None = None
+    level: str
     method: str
     path: str
     status: int
@@ -33,23 +29,36 @@ class AccessLine(msgspec.Struct, omit_defaults=True, kw_only=True, tag_field="ev
     release: str | None = None
     model: str | None = None
     upstream: str | None = None
-    upstream_request_id: str | None = None
     stream: bool = False
     attempts: int = 0
-    tried: list[str] | None = None
     fallback: str | None = None
     cache: str | None = None
     error_type: str | None = None
+    service_tier: str | None = None
+
+
+class Own(msgspec.Struct, omit_defaults=True, kw_only=True, tag_field="event", tag="request"):
+    """What an access line tells of its request alone; `AccessLog.write` fills in `ts`."""
+
+    ts: str = ""
+    request_id: str
+    client_request_id: str | None = None
+    trace_id: str | None = None
+    upstream_request_id: str | None = None
+    tried: list[str] | None = None
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None
     reasoning_tokens: int | None = None
-    service_tier: str | None = None
     cost_nanousd: int | None = None
     upstream_ms: float | None = None
     ttft_ms: float | None = None
     overhead_ms: float | None = None
     duration_ms: float | None = None
+
+
+FIELDS = frozenset({"event", *Shared.__struct_fields__, *Own.__struct_fields__})
+"""Of an access line."""
 
 
 def encodable(value: object) -> object:
@@ -74,16 +83,22 @@ class AccessLog:
         self._encode = msgspec.json.Encoder().encode
         self._writer = LineWriter(loop, descriptor, self._notice)
 
-    def write(self, line: AccessLine) -> None:
+    def shared(self, shared: Shared) -> bytes:
+        """The part of lines that are alike, as `write` wants it."""
+        return self._text(shared)
+
+    def write(self, own: Own, shared: bytes) -> None:
         """Write one line, stamped with the time now."""
-        line.ts, line.level = self._stamp(), "info"
+        own.ts = self._stamp()
+        self._writer.write(b"%b,%b\n" % (self._text(own)[:-1], shared[1:]))
+
+    def _text(self, part: Shared | Own) -> bytes:
         try:
-            encoded = self._encode(line)
+            return self._encode(part)
         except UnicodeEncodeError:
-            fields = msgspec.structs.asdict(line).items()
-            told = {name: encodable(value) for name, value in fields if value is not None}
-            encoded = self._encode({"event": "request", **told})
-        self._writer.write(encoded + b"\n")
+            fields = msgspec.structs.asdict(part).items()
+            tag = {"event": "request"} if isinstance(part, Own) else {}
+            return self._encode(tag | {name: encodable(value) for name, value in fields if value is not None})
 
     def close(self) -> None:
         """Write what is left; for the end of the process."""

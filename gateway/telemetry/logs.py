@@ -16,10 +16,10 @@ from typing import Any, BinaryIO, cast
 import msgspec
 import structlog
 
-from gateway.telemetry.access_log import AccessLine, AccessLog, encodable
+from gateway.telemetry.access_log import AccessLog, encodable
 from gateway.telemetry.stamp import Stamp
 
-__all__ = ["AccessLine", "AccessLog", "configure_logging"]
+__all__ = ["AccessLog", "configure_logging"]
 
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 

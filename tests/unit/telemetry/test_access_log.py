@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from gateway.telemetry.access_log import AccessLine, AccessLog
+from gateway.telemetry.access_log import AccessLog, Own, Shared
 
 
 @pytest.fixture
@@ -14,8 +14,8 @@ async def written():
     os.set_blocking(reading, False)
     log = AccessLog(asyncio.get_running_loop(), writing)
 
-    def write(line: AccessLine) -> dict:
-        log.write(line)
+    def write(own: Own, shared: Shared) -> dict:
+        log.write(own, log.shared(shared))
         log.close()
         return json.loads(os.read(reading, 65536))
 
@@ -25,7 +25,7 @@ async def written():
 
 
 async def test_a_line_has_its_time_and_only_the_fields_that_say_something(written):
-    line = written(AccessLine(request_id="r1", method="POST", path="/v1/chat/completions", status=200))
+    line = written(Own(request_id="r1"), Shared("info", "POST", "/v1/chat/completions", 200))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("ts"))
     assert line == {
         "request_id": "r1",
@@ -39,6 +39,7 @@ async def test_a_line_has_its_time_and_only_the_fields_that_say_something(writte
 
 async def test_all_fields(written):
     given = {
+        "level": "info",
         "request_id": "r1",
         "client_request_id": "theirs",
         "method": "POST",
@@ -70,19 +71,24 @@ async def test_all_fields(written):
         "overhead_ms": 0.25,
         "duration_ms": 20.0,
     }
-    line = written(AccessLine(**given))
+    own = {name: value for name, value in given.items() if name in Own.__struct_fields__}
+    shared = {name: value for name, value in given.items() if name not in own}
+    line = written(Own(**own), Shared(**shared))
     assert {name: line[name] for name in given} == given
 
 
 async def test_text_that_is_no_unicode_is_shown_not_raised(written):
     line = written(
-        AccessLine(request_id="r", method="GET", path="/v1/x", status=404, requested='"\ud800\n{"')
+        Own(request_id="r", client_request_id="\udfff"),
+        Shared("info", "GET", "/v1/x", 404, requested='"\ud800\n{"'),
     )
     assert line["requested"] == '"\\ud800\n{"'
-    assert line["status"] == 404
+    assert (line["status"], line["event"], line["client_request_id"]) == (404, "request", "\\udfff")
     assert "alias" not in line
 
 
 def test_an_unknown_field_is_refused():
     with pytest.raises(TypeError):
-        AccessLine(request_id="r", method="GET", path="/", status=200, body="secret")
+        Own(request_id="r", body="secret")
+    with pytest.raises(TypeError):
+        Shared("info", "GET", "/", 200, body="secret")
