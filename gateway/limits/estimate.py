@@ -66,8 +66,10 @@ class Size(msgspec.Struct, frozen=True):
         """
         if self.answers == 0:
             return 0
-        caps = [cap for cap in (default_cap if self.cap is None else self.cap, model_max) if cap is not None]
-        return self.answers * min(caps) if caps else None
+        cap = default_cap if self.cap is None else self.cap
+        if cap is None or (model_max is not None and model_max < cap):
+            cap = model_max
+        return None if cap is None else self.answers * cap
 
     def likely_tokens(self, assumed_output_tokens: int, model_max: int | None = None) -> int:
         """The estimate of prompt and answers together, for the tokens a minute.

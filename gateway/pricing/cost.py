@@ -39,12 +39,14 @@ def bound(price: Price, prompt_tokens: int, output_tokens: int) -> int | None:
     Every token counts as the dearest kind it may be: a cache write, audio. None where the price of output is
     unknown and some may come.
     """
+    applying = [price.rates]
+    if price.longer:
+        applying += [rates for tokens, rates in price.longer if prompt_tokens > tokens]
     most = 0
-    for rates in (price.rates, *(rates for tokens, rates in price.longer if prompt_tokens > tokens)):
+    for rates in applying:
         if output_tokens and rates.output is None:
             return None
-        total = prompt_tokens * _dearest_input(rates) + output_tokens * _dearest_output(rates)
-        most = max(most, total)
+        most = max(most, prompt_tokens * rates.dearest_input + output_tokens * rates.dearest_output)
     return -(-most // _MILLION)
 
 
@@ -94,12 +96,3 @@ def _completion(usage: Usage, rates: Rates) -> _Parts:
         (reasoning, rates.reasoning),
         (audio, rates.audio_output),
     )
-
-
-def _dearest_input(rates: Rates) -> int:
-    audio = max(rates.audio_input or 0, rates.audio_cached_input or 0)
-    return max(rates.input, rates.cached_input, rates.cache_write, audio)
-
-
-def _dearest_output(rates: Rates) -> int:
-    return max(rates.output or 0, rates.reasoning or 0, rates.audio_output or 0)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 from typing import Self
 
 UsdRates = Mapping[str, Decimal | None]
@@ -29,7 +30,7 @@ class ListPrice:
     longer: tuple[tuple[int, UsdRates], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Rates:
     """Nano-USD per million tokens of each kind; None where the price of a kind is unknown.
 
@@ -45,6 +46,17 @@ class Rates:
     audio_input: int | None = None
     audio_cached_input: int | None = None
     audio_output: int | None = None
+
+    @cached_property
+    def dearest_input(self) -> int:
+        """Of the kinds that a token of the prompt may be."""
+        audio = max(self.audio_input or 0, self.audio_cached_input or 0)
+        return max(self.input, self.cached_input, self.cache_write, audio)
+
+    @cached_property
+    def dearest_output(self) -> int:
+        """Of the kinds that a token of the completion may be; 0 where none is known."""
+        return max(self.output or 0, self.reasoning or 0, self.audio_output or 0)
 
 
 @dataclass(frozen=True, slots=True)
