@@ -12,7 +12,8 @@ from gateway.attempts.served import Served
 from gateway.catalog.rewrite import body_for
 from gateway.domain.call import Call
 from gateway.domain.errors import AttemptFailed, FailureClass, Hint
-from gateway.domain.facts import Tried
+from gateway.domain.facts import Facts, Tried
+from gateway.domain.plan import Candidate
 from gateway.relay.pump import Pump
 from gateway.relay.reply import Reply, read_reply
 from gateway.relay.stream import Stream
@@ -22,6 +23,7 @@ from gateway.snapshot import Snapshot
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.metrics import ATTEMPTS
 from gateway.upstream.classify import refusal
+from gateway.upstream.client import UpstreamClient
 from gateway.upstream.port import Timeouts, UpstreamResponse
 
 COMMITTED = "committed"
@@ -43,61 +45,77 @@ class Attempting:
         self._loop = loop
         self._clock = clock
 
-    async def run(self, step: Step, job: Job, tried: Tried) -> Served:
-        """Make one attempt; `tried` says how it ended. Raises `AttemptFailed`."""
-        candidate, credential = step.attempt.candidate, step.credential
-        upstream, model = candidate.upstream, candidate.model
+    async def run(self, step: Step, job: Job, tried: Tried | None = None) -> Served | None:
+        """Make one attempt; None where it failed, as `tried`, the course and the health then know."""
         call, held, facts, snapshot = job.call, job.held, job.facts, job.snapshot
-        client = snapshot.clients[upstream]
-        body = body_for(
-            call,
-            held.target,
-            candidate,
-            stream_usage=client.stream_usage,
-            cap=held.cap,
-            adapt=client.adapt,
-        )
+        candidate, credential = step.attempt.candidate, step.credential
+        client = snapshot.clients[candidate.upstream]
+        tried = tried or begin(step, job)
         began = self._clock()
-        timeouts = client.timeouts_for(held.target.timeouts)
-        total_s = job.options.timeout_s
-        deadline = facts.started_at + (
-            timeouts.total_s if total_s is None else min(total_s, timeouts.total_s)
-        )
-        timeouts = _until(deadline, began, timeouts)
-        if not self._health.begin(upstream, credential, model, client.max_concurrency, began):
-            raise AttemptFailed(
-                FailureClass.RATE_LIMITED,
-                "The upstream has all the calls in flight it may have.",
-                hint=Hint.FULL,
-            )
-        facts.attempts += 1
-        facts.tried.append(tried)
-        if facts.trace is not None:
-            tried.trace, tried.began_at = facts.trace.child(), began
+        is_under_way = False
         try:
+            timeouts, deadline = _bounds(client, job, began)
+            body = body_for(
+                call,
+                held.target,
+                candidate,
+                stream_usage=client.stream_usage,
+                cap=held.cap,
+                adapt=client.adapt,
+            )
+            self._begin(step, client, began)
+            is_under_way = True
+            facts.attempts += 1
+            facts.tried.append(tried)
+            if facts.trace is not None:
+                tried.trace, tried.began_at = facts.trace.child(), began
             response = await client.post(
                 call.route.path, body, credential, timeouts, tried.trace, candidate.deployment
             )
             answer = await self._answer(call, response, began + timeouts.first_token_s, deadline, snapshot)
         except AttemptFailed as failure:
-            if failure.error is not None:
-                failure.error = client.hidden.hide_in(failure.error)
-            tried.outcome = failure.failure.value
-            raise
+            if is_under_way:
+                self._over(candidate, tried, failure.failure.value)
+            self._learn(step, job, client, failure)
+            return None
         except BaseException:
-            self._health.gave_up(upstream, credential, model)
+            if is_under_way:
+                self._health.gave_up(candidate.upstream, credential, candidate.model)
+                self._over(candidate, tried, tried.outcome)
             raise
-        else:
-            tried.outcome = COMMITTED
-            if self._health.troubles:
-                self._health.committed(upstream, credential, model, self._clock())
-            return Served(candidate, credential, response, timeouts.idle_s, deadline, answer)
-        finally:
-            self._counters.inc(ATTEMPTS, (upstream, tried.outcome))
-            if tried.outcome is not COMMITTED:
-                self._health.ended(upstream)
-                if tried.trace is not None:
-                    tried.ended_at = self._clock()
+        tried.outcome = COMMITTED
+        self._counters.inc(ATTEMPTS, (candidate.upstream, COMMITTED))
+        if self._health.troubles:
+            self._health.committed(candidate.upstream, credential, candidate.model, self._clock())
+        return Served(candidate, credential, response, timeouts.idle_s, deadline, answer)
+
+    def _begin(self, step: Step, client: UpstreamClient, now: float) -> None:
+        candidate = step.attempt.candidate
+        if not self._health.begin(
+            candidate.upstream, step.credential, candidate.model, client.max_concurrency, now
+        ):
+            raise AttemptFailed(
+                FailureClass.RATE_LIMITED,
+                "The upstream has all the calls in flight it may have.",
+                hint=Hint.FULL,
+            )
+
+    def _over(self, candidate: Candidate, tried: Tried, outcome: str) -> None:
+        """An attempt that was under way has ended without a commitment."""
+        tried.outcome = outcome
+        self._counters.inc(ATTEMPTS, (candidate.upstream, outcome))
+        self._health.ended(candidate.upstream)
+        if tried.trace is not None:
+            tried.ended_at = self._clock()
+
+    def _learn(self, step: Step, job: Job, client: UpstreamClient, failure: AttemptFailed) -> None:
+        candidate, now = step.attempt.candidate, self._clock()
+        if failure.error is not None:
+            failure.error = client.hidden.hide_in(failure.error)
+        if failure.failure is not FailureClass.REJECTED:
+            self._health.failed(candidate.upstream, step.credential, candidate.model, failure, now)
+        # Kept to be told, not raised: its frames hold the job, which holds the course, which holds it.
+        job.course.failed(step, failure.with_traceback(None), now)
 
     def drop(self, served: Served) -> None:
         """Nobody wants this one any more."""
@@ -123,19 +141,35 @@ class Attempting:
         return pump
 
 
-def _until(deadline: float, now: float, timeouts: Timeouts) -> Timeouts:
-    """Timeouts that end at the call's deadline."""
+def begin(step: Step, job: Job) -> Tried:
+    """Leave the trace of an attempt before it is made: whoever is cancelled in it was at work."""
+    candidate = step.attempt.candidate
+    note_target(candidate, job.facts)
+    return Tried(candidate.upstream, candidate.model)
+
+
+def note_target(candidate: Candidate, facts: Facts) -> None:
+    """Say who is asked, or who served."""
+    facts.upstream, facts.model = candidate.upstream, candidate.model
+    facts.shutdown_date = candidate.shutdown_date
+
+
+def _bounds(client: UpstreamClient, job: Job, now: float) -> tuple[Timeouts, float]:
+    """Timeouts that end at the call's deadline, and that deadline."""
+    timeouts, asked_s = client.timeouts_for(job.held.target.timeouts), job.options.timeout_s
+    total_s = timeouts.total_s if asked_s is None else min(asked_s, timeouts.total_s)
+    deadline = job.facts.started_at + total_s
     left = deadline - now
     if left <= 0:
         raise AttemptFailed(FailureClass.TIMEOUT, "The call's own time limit is over.")
-    if left >= timeouts.first_token_s and left >= timeouts.idle_s and left >= timeouts.connect_s:
-        return timeouts
-    return replace(
-        timeouts,
-        connect_s=min(timeouts.connect_s, left),
-        first_token_s=min(timeouts.first_token_s, left),
-        idle_s=min(timeouts.idle_s, left),
-    )
+    if left < timeouts.first_token_s or left < timeouts.idle_s or left < timeouts.connect_s:
+        timeouts = replace(
+            timeouts,
+            connect_s=min(timeouts.connect_s, left),
+            first_token_s=min(timeouts.first_token_s, left),
+            idle_s=min(timeouts.idle_s, left),
+        )
+    return timeouts, deadline
 
 
 async def _refused(response: UpstreamResponse) -> AttemptFailed:

@@ -7,14 +7,14 @@ import random
 from collections.abc import Callable
 from typing import NoReturn
 
-from gateway.attempts.attempt import Attempting
+from gateway.attempts.attempt import Attempting, begin, note_target
 from gateway.attempts.budget import RetryBudget
 from gateway.attempts.conclusion import conclusion
 from gateway.attempts.job import Job
 from gateway.attempts.served import Held, Served
 from gateway.domain.call import Call, CallOptions
-from gateway.domain.errors import AttemptFailed, FailureClass, UpstreamRejected
-from gateway.domain.facts import Facts, Tried
+from gateway.domain.errors import FailureClass, UpstreamRejected
+from gateway.domain.facts import Facts
 from gateway.domain.plan import Candidate, Plan
 from gateway.routing.course import Step
 from gateway.routing.health import Health
@@ -68,7 +68,7 @@ class Attempts:
             first = step = job.first_step(began, self._draw())
             while step is not None:
                 is_plain = not (step.wait_s or step.is_retry or held.target.hedge)
-                served = await (self._attempt(step, job) if is_plain else self._take(step, job))
+                served = await (self._attempting.run(step, job) if is_plain else self._take(step, job))
                 if served is not None:
                     if step is not first or plan.first_skipped is not None:
                         _note_fallback(served.candidate, job)
@@ -105,7 +105,9 @@ class Attempts:
         try:
             if step.wait_s:
                 await asyncio.sleep(step.wait_s)
-            return await (self._paced(step, job) if job.held.target.hedge else self._attempt(step, job))
+            return await (
+                self._paced(step, job) if job.held.target.hedge else self._attempting.run(step, job)
+            )
         finally:
             if step.is_retry:
                 self._budget.give_back()
@@ -115,24 +117,14 @@ class Attempts:
         candidate, stream = step.attempt.candidate, job.call.stream
         began = self._clock()
         slow_s = None if step.is_retry else self._pace.p95(candidate.upstream, candidate.model, stream=stream)
-        served = await (self._attempt(step, job) if slow_s is None else self._hedged(step, job, slow_s))
+        served = await (
+            self._attempting.run(step, job) if slow_s is None else self._hedged(step, job, slow_s)
+        )
         if served is not None:
             winner = served.candidate
             self._pace.took(winner.upstream, winner.model, self._clock() - began, stream=stream)
-            _note_target(winner, job.facts)
+            note_target(winner, job.facts)
         return served
-
-    async def _attempt(self, step: Step, job: Job, tried: Tried | None = None) -> Served | None:
-        """One attempt; what its failure means is learnt."""
-        try:
-            return await self._attempting.run(step, job, tried or begin(step, job))
-        except AttemptFailed as failure:
-            candidate, now = step.attempt.candidate, self._clock()
-            if failure.failure is not FailureClass.REJECTED:
-                self._health.failed(candidate.upstream, step.credential, candidate.model, failure, now)
-            # Kept to be told, not raised: its frames hold the job, which holds the course, which holds it.
-            job.course.failed(step, failure.with_traceback(None), now)
-            return None
 
     def _give_up(self, job: Job) -> NoReturn:
         """Tell the caller why nobody served."""
@@ -145,7 +137,7 @@ class Attempts:
 
     async def _hedged(self, step: Step, job: Job, slow_s: float) -> Served | None:
         """Start a second attempt where the first takes longer than most; the slower one is given up."""
-        running = {asyncio.create_task(self._attempt(step, job, first := begin(step, job))): first}
+        running = {asyncio.create_task(self._attempting.run(step, job, first := begin(step, job))): first}
         has_hedge = False
         try:
             done, _ = await asyncio.wait(running, timeout=slow_s)
@@ -153,7 +145,7 @@ class Attempts:
                 has_hedge = True
                 second_step = job.course.hedge(step)
                 second = begin(second_step, job)
-                running[asyncio.create_task(self._attempt(second_step, job, second))] = second
+                running[asyncio.create_task(self._attempting.run(second_step, job, second))] = second
             while running:
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
@@ -173,18 +165,6 @@ class Attempts:
             for other in late:
                 if isinstance(other, Served):  # it committed in the same moment
                     self._attempting.drop(other)
-
-
-def begin(step: Step, job: Job) -> Tried:
-    """Leave the trace of an attempt before it is made: whoever is cancelled in it was at work."""
-    candidate = step.attempt.candidate
-    _note_target(candidate, job.facts)
-    return Tried(candidate.upstream, candidate.model)
-
-
-def _note_target(candidate: Candidate, facts: Facts) -> None:
-    facts.upstream, facts.model = candidate.upstream, candidate.model
-    facts.shutdown_date = candidate.shutdown_date
 
 
 def _note_fallback(server: Candidate | None, job: Job) -> None:
