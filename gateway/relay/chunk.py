@@ -102,7 +102,7 @@ def official_error(error: Mapping[str, Any]) -> dict[str, Any]:
 
 def finished_choices(document: Mapping[str, Any]) -> set[int]:
     """Indexes of the choices that this chunk ends. An empty finish reason is none."""
-    finished = set()
+    finished: set[int] = set()
     for choice in _choices(document):
         reason = choice.get("finish_reason")
         if reason and isinstance(reason, str):

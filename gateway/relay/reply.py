@@ -54,4 +54,5 @@ def read_reply(body: bytes) -> Reply:
         if error is not None:
             detail = "The upstream answered 200 with an error inside."
             raise AttemptFailed(FailureClass.BAD_RESPONSE, detail, error=error)
-    return Reply(body, read_usage(reply.usage), tier_of(reply.service_tier))
+    tier = reply.service_tier
+    return Reply(body, read_usage(reply.usage), None if tier is None else tier_of(tier))

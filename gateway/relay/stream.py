@@ -84,8 +84,9 @@ class Stream:
             return chunk  # nearly every chunk of nearly every stream
         decoder = self._decoder
         is_open = self.is_committed and not self.is_done and self.broken is None
-        block = decoder.whole(chunk) if is_open else b""
-        if block and block is not chunk and (self._said.repeats(block) or self._learns(block)):
+        is_known = self._is_flowing and chunk.endswith(b"\n\n")  # as a block that is not plain
+        block = decoder.whole(chunk) if is_open and not is_known else b""
+        if block and (self._said.repeats(block) or self._learns(block)):
             events = decoder.skip(block, chunk)
             out = block + self._pass(events) if events else block
         else:
