@@ -108,6 +108,7 @@ class DataPlane:
             log.exception("a request failed", request_id=facts.request_id, path=facts.path)
             self._refuse(exchange, facts, render_unexpected())
         finally:
+            exchange.over()
             self.in_flight -= 1
             facts.status = facts.status or exchange.status or _CLIENT_LEFT
             self._observer.ended(facts, self._clock())

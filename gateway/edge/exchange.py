@@ -7,14 +7,11 @@ from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import structlog
-
 from gateway.domain.errors import EncodedBody, GatewayError, RequestTooLarge, SlowBody
 
 if TYPE_CHECKING:
     from gateway.edge.protocol import GatewayProtocol
 
-log = structlog.get_logger(__name__)
 _NOBODY_WAITS = asyncio.Event()
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 _IDENTITY = (b"", b"identity")
@@ -63,6 +60,7 @@ class Exchange:
     response_complete = False
     message_event = _NOBODY_WAITS
     """uvicorn's, for ASGI's `receive`."""
+    _task: asyncio.Task[None]
     _body_waiter: asyncio.Future[None] | None = None
     _chunked = True
 
@@ -90,21 +88,15 @@ class Exchange:
         self.started_at = started_at
 
     def run(self, app: Application) -> None:
-        """Let the application serve it, in a task of its own."""
+        """Let the application serve it, in a task of its own, and be told by `over` when it has."""
         protocol = self.protocol
-        task = protocol.loop.create_task(app(self))
-        protocol.tasks.add(task)
-        task.add_done_callback(self._over)
+        self._task = protocol.loop.create_task(app(self))
+        protocol.tasks.add(self._task)
 
-    def _over(self, task: asyncio.Task[None]) -> None:
-        """The task's boundary: its errors are answered, so what escapes is a bug and ends the connection."""
-        self.protocol.tasks.discard(task)
-        if task.cancelled():
-            self.transport.close()
-        elif (error := task.exception()) is not None:
-            self.transport.close()
-            log.error("a request failed outside of its error handling", exc_info=error)
-        elif not self.response_complete and not self.disconnected:
+    def over(self) -> None:
+        """The application has done all it will; a reply that is not whole by now never will be."""
+        self.protocol.tasks.discard(self._task)
+        if not self.response_complete and not self.disconnected:
             self.transport.close()
 
     # -- the request
