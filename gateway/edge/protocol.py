@@ -399,7 +399,8 @@ def _is_ambiguous(version: str, target: bytes, url: URL, headers: Mapping[bytes,
     coding = headers.get(b"transfer-encoding")
     if coding is not None and (version != "1.1" or coding.strip().lower() != b"chunked"):
         return True  # where its body ends nobody could say (RFC 9112, section 6.1)
-    return b"#" in target or (url.schema is not None and not _is_web_address(url))
+    # `find`, as `in` first takes bytes for a number and fails inside.
+    return target.find(b"#") >= 0 or (url.schema is not None and not _is_web_address(url))
 
 
 def _is_web_address(url: URL) -> bool:

@@ -107,7 +107,7 @@ def size_of(call: Call) -> Size:
         answers = max(answers, _whole(fields, "best_of", 1) or 1) * _prompts(fields.get("prompt", _NULL))
     values = b"".join(fields.values())
     media = media_bytes = 0
-    if _MEDIA in values:
+    if values.find(_MEDIA) >= 0:  # `in` first takes bytes for a number and fails inside
         for value in fields.values():
             count, size = _media_in(bytes(value))
             media += count
