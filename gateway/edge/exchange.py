@@ -96,6 +96,7 @@ class Exchange:
     def over(self) -> None:
         """The application has done all it will; a reply that is not whole by now never will be."""
         self.protocol.tasks.discard(self._task)
+        self.body = b""  # an idle connection keeps its last exchange, which may have been a long one
         if not self.response_complete and not self.disconnected:
             self.transport.close()
 

@@ -68,3 +68,19 @@ async def test_calls_leave_no_cycles(
     await gateway.access_lines(6 * CALLS + 1)
 
     assert garbage() == {}
+
+
+async def test_an_idle_connection_keeps_nothing_of_its_last_call(
+    gateway: RunningGateway, key: str, upstream: FakeUpstream
+) -> None:
+    upstream.plays("long", role(), text("a"), finish())
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(chat_bytes(key, model="long", stream=True, user="u" * 100_000))
+    await reader.readuntil(b"\r\n0\r\n\r\n")
+    await gateway.access_lines(1)
+
+    (connection,) = gateway.server.server_state.connections
+    writer.close()
+
+    assert connection.cycle.response_complete
+    assert connection.cycle.body == b""
