@@ -20,7 +20,7 @@ from tests.support.hot_path import LIMITS, Upstream, ask, watched
 from tests.support.valkey import ValkeyServer
 
 STEPS = {  # the first that a file's path begins with
-    "bytes in, bytes out": ("edge/protocol.py", "edge/exchange.py"),
+    "bytes in, bytes out": ("edge/protocol.py", "edge/exchange.py", "edge/outbox.py"),
     "headers of the reply": ("edge/headers.py", "edge/caller.py", "limits/headers.py"),
     "who calls": ("auth/",),
     "what is asked": ("edge/request.py", "edge/routes.py", "catalog/catalogue.py", "domain/"),

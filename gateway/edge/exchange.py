@@ -63,6 +63,8 @@ class Exchange:
     _task: asyncio.Task[None]
     _body_waiter: asyncio.Future[None] | None = None
     _chunked = True
+    unsent = b""
+    """Bytes of a stream that leave at the end of this turn of the loop."""
 
     def __init__(
         self,
@@ -98,6 +100,9 @@ class Exchange:
         self.protocol.tasks.discard(self._task)
         self.body = b""  # an idle connection keeps its last exchange, which may have been a long one
         if not self.response_complete and not self.disconnected:
+            unsent, self.unsent = self.unsent, b""
+            if unsent:
+                self.transport.write(unsent)
             self.transport.close()
 
     # -- the request
@@ -195,12 +200,16 @@ class Exchange:
             self._chunked = False
             self.keep_alive = False
             framing = b"\r\n"
-        self.transport.write(self._head(200, headers) + framing)
+        self.protocol.outbox.enter(self)
+        self.unsent = self._head(200, headers) + framing
 
     def write(self, data: bytes) -> None:
-        """Send bytes of a stream. Never blocks: a slow client makes `reader` pause its source."""
-        if not self.disconnected:
-            self.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        """Send bytes of a stream, with this turn's others. A slow client makes `reader` pause its source."""
+        if self.disconnected:
+            return
+        if not self.unsent:
+            self.protocol.outbox.enter(self)
+        self.unsent += b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
 
     def finish(self, last: bytes = b"") -> None:
         """Send the last bytes of a stream and end its body."""
@@ -209,6 +218,7 @@ class Exchange:
             return
         if self._chunked:
             last = b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last) if last else b"0\r\n\r\n"
+        last, self.unsent = self.unsent + last, b""
         if last:
             self.transport.write(last)
         self._complete()

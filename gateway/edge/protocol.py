@@ -25,6 +25,7 @@ from uvicorn.server import ServerState
 
 from gateway.domain.errors import GatewayError, InvalidRequest, SlowBody
 from gateway.edge.exchange import Application, Exchange
+from gateway.edge.outbox import Outbox
 from gateway.edge.render import JSON, render
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -70,6 +71,7 @@ class GatewayProtocol(HttpToolsProtocol):
     Args:
         bounds: sizes and times that hold before anything is known about the request.
         ids: makes the ids of refusals that no application sees.
+        outbox: of the process, for what its streams send.
     """
 
     def __init__(
@@ -81,8 +83,10 @@ class GatewayProtocol(HttpToolsProtocol):
         *,
         bounds: Bounds,
         ids: RequestIds,
+        outbox: Outbox,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.outbox = outbox
         self._bounds = bounds
         self._ids = ids
         self._head_timer: TimerHandle | None = None

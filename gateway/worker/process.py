@@ -27,6 +27,7 @@ import uvicorn
 import uvloop
 
 from gateway.app import Worker, create_worker
+from gateway.edge.outbox import Outbox
 from gateway.edge.protocol import SPARE_CONNECTIONS, Bounds, GatewayProtocol
 from gateway.link import ControlLink
 from gateway.process import (
@@ -177,10 +178,11 @@ def server_config(worker: Worker, bounds: Bounds, drain_s: int = 2) -> uvicorn.C
     Args:
         drain_s: how long its shutdown waits for calls that the drain has left.
     """
+    protocol = partial(GatewayProtocol, bounds=bounds, ids=worker.ids, outbox=Outbox())
     return uvicorn.Config(
         worker.application,  # it gets exchanges, where another protocol would bring scopes
         interface="asgi3",
-        http=partial(GatewayProtocol, bounds=bounds, ids=worker.ids),  # type: ignore[arg-type]  # it is called
+        http=protocol,  # type: ignore[arg-type]  # it is called
         ws="none",
         lifespan="off",
         access_log=False,
