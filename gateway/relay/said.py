@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable
 from functools import partial
 
 from gateway.relay.chunk import load_object, text_of
@@ -35,7 +34,7 @@ class Said:
         self._texts = bytearray()  # of the chunks since the last loose one, a line each
         self._loose: list[bytes] = []
         self._loose_bytes = 0
-        self._packed: list[Callable[[], bytes]] = []  # what left before, in order; each gives its bytes back
+        self._packed: list[partial[bytes]] = []  # what left before, in order; each gives its bytes back
 
     def repeats(self, chunk: bytes) -> bool:
         """Whether `chunk` is one event of the mould, or several; it is remembered then.
