@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _NOBODY_WAITS = asyncio.Event()
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+_MOST_UNSENT = 16 * 1024
 _IDENTITY = (b"", b"identity")
 _E = TypeVar("_E", bound=Exception)
 
@@ -210,6 +211,9 @@ class Exchange:
         if not self.unsent:
             self.protocol.outbox.enter(self)
         self.unsent += b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
+        if len(self.unsent) > _MOST_UNSENT:  # at once, so that a client that lags is noticed at once
+            unsent, self.unsent = self.unsent, b""
+            self.transport.write(unsent)
 
     def finish(self, last: bytes = b"") -> None:
         """Send the last bytes of a stream and end its body."""
