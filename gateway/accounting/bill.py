@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from gateway.domain.call import Call
-from gateway.domain.facts import Facts, Tried
+from gateway.domain.facts import Facts, Tried, in_ms
 from gateway.domain.usage import Usage
 from gateway.metering.record import AttemptRecord, LedgerRecord, State, UsageSource, total_cost
 from gateway.metering.tokenizer import count_prompt, count_text
@@ -96,8 +96,8 @@ def record_of(
         price_version=prices.version,
         usage_source=spent.source,
         error_type=facts.error_type,
-        ttft_ms=None if first_token_at is None else _ms(first_token_at - started_at),
-        duration_ms=_ms(now - started_at),
+        ttft_ms=None if first_token_at is None else in_ms(first_token_at - started_at),
+        duration_ms=in_ms(now - started_at),
     )
 
 
@@ -144,8 +144,3 @@ def _record(
         completion_tokens=usage.completion_tokens,
         cost_nanousd=None if price is None else cost(usage, price),
     )
-
-
-def _ms(seconds: float) -> float:
-    """To the microsecond. `round` would do it digit by digit."""
-    return int(seconds * 1_000_000 + 0.5) / 1000

@@ -78,7 +78,7 @@ class Attempting:
                 self._over(candidate, tried, failure.failure.value)
             self._learn(step, job, client, failure)
             return None
-        except BaseException:
+        except BaseException:  # cancelled, too: what was begun is counted out
             if is_under_way:
                 self._health.gave_up(candidate.upstream, credential, candidate.model)
                 self._over(candidate, tried, tried.outcome)

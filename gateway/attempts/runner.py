@@ -76,7 +76,7 @@ class Attempts:
                     return served
                 step = job.course.next(self._clock(), self._draw())
             self._give_up(job)
-        except BaseException:
+        except BaseException:  # cancelled, too: the call is counted out
             self._budget.ended()
             raise
         finally:

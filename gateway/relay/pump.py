@@ -119,7 +119,7 @@ class Pump:
         self._source.attach(self)
         try:
             await self._commit
-        except BaseException:
+        except BaseException:  # cancelled, too: nobody reads on
             self._source.abort()
             raise
         finally:

@@ -41,7 +41,7 @@ async def greeted(target: Target, clock: Callable[[], float]) -> Wire:
     try:
         greeting = target.greeting
         _check(greeting, await _say(wire, greeting))
-    except BaseException:
+    except BaseException:  # cancelled, too: no connection is left open
         wire.close("the greeting failed")
         await wire.gone.wait()
         raise

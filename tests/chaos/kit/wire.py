@@ -52,7 +52,7 @@ class Wire:
         try:
             await asyncio.get_running_loop().sock_connect(sock, (where.hostname, where.port))
             return cls(*await asyncio.open_connection(sock=sock, limit=1 << 20))
-        except BaseException:
+        except BaseException:  # cancelled, too: no connection is left open
             sock.close()
             raise
 
