@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from gateway.domain.errors import EncodedBody, GatewayError, RequestTooLarge, SlowBody
 
 if TYPE_CHECKING:
+    from gateway.edge.head import Head
     from gateway.edge.protocol import GatewayProtocol
 
 _NOBODY_WAITS = asyncio.Event()
@@ -43,7 +44,7 @@ class Exchange:
     bytes of a stream go out from a callback, and a client that leaves or lags is told to `reader` at once.
 
     Attributes:
-        headers: the first field of each lower-case name.
+        headers: those of `head`: the first field of each lower-case name.
         client: the peer's address and port.
         started_at: when the head was complete, monotonic seconds.
         is_spare: its connection is one too many: only what costs nothing is served.
@@ -61,7 +62,7 @@ class Exchange:
     response_complete = False
     message_event = _NOBODY_WAITS
     """uvicorn's, for ASGI's `receive`."""
-    _task: asyncio.Task[None]
+    task: asyncio.Task[None]
     _body_waiter: asyncio.Future[None] | None = None
     _chunked = True
     unsent = b""
@@ -70,11 +71,7 @@ class Exchange:
     def __init__(
         self,
         protocol: GatewayProtocol,
-        method: str,
-        path: str,
-        http_version: str,
-        headers: Mapping[bytes, bytes],
-        *,
+        head: Head,
         keep_alive: bool,
         is_spare: bool,
         started_at: float,
@@ -82,23 +79,17 @@ class Exchange:
         self.protocol = protocol
         self.transport = protocol.transport
         self.client = protocol.client
-        self.method = method
-        self.path = path
-        self.http_version = http_version
-        self.headers = headers
+        self.head = head
+        self.method = head.method
+        self.path = head.path
+        self.headers = head.fields
         self.keep_alive = keep_alive
         self.is_spare = is_spare
         self.started_at = started_at
 
-    def run(self, app: Application) -> None:
-        """Let the application serve it, in a task of its own, and be told by `over` when it has."""
-        protocol = self.protocol
-        self._task = protocol.loop.create_task(app(self))
-        protocol.tasks.add(self._task)
-
     def over(self) -> None:
         """The application has done all it will; a reply that is not whole by now never will be."""
-        self.protocol.tasks.discard(self._task)
+        self.protocol.tasks.discard(self.task)
         self.body = b""  # an idle connection keeps its last exchange, which may have been a long one
         if not self.response_complete and not self.disconnected:
             unsent, self.unsent = self.unsent, b""
@@ -195,7 +186,7 @@ class Exchange:
             return
         self.response_started = True
         self.status = 200
-        if self.http_version == "1.1":
+        if self.head.version == "1.1":
             framing = b"transfer-encoding: chunked\r\n\r\n"
         else:  # HTTP/1.0 knows no chunks: the end of the connection is the end of the body
             self._chunked = False

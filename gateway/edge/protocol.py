@@ -25,6 +25,7 @@ from uvicorn.server import ServerState
 
 from gateway.domain.errors import GatewayError, InvalidRequest, SlowBody
 from gateway.edge.exchange import Application, Exchange
+from gateway.edge.head import Head, KnownHead
 from gateway.edge.outbox import Outbox
 from gateway.edge.render import JSON, render
 
@@ -41,6 +42,8 @@ _PAUSE_ABOVE = 32 * 1024
 _LINGER_S = 2.0
 _RETIRED_IDLE_S = 1
 _SPARE_HEAD_S = 1.0
+_CHANCES = 3
+"""How many heads of a connection are learnt in a row of which none comes again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,8 @@ class GatewayProtocol(HttpToolsProtocol):
         self._is_retired = False
         self._idle_since = 0.0
         self._rendered: tuple[object, bytes] = (None, b"")
+        self._known: KnownHead | None = None
+        self._chances = _CHANCES
 
     # -- the connection's life
 
@@ -139,6 +144,16 @@ class GatewayProtocol(HttpToolsProtocol):
         """Bytes of the client."""
         if self._closing:
             return  # what follows a refused request is read only so that the refusal is not lost to a reset
+        last = self.cycle
+        # The request before is over on both sides, and no byte of another one came: the parser begins anew.
+        is_begin = (
+            last is not None and last.response_complete and not last.more_body and self._head_timer is None
+        )
+        if is_begin and self._known is not None:
+            request = self._known.read(data)
+            if request is not None:
+                self._begin(*request)
+                return
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -150,10 +165,27 @@ class GatewayProtocol(HttpToolsProtocol):
             is_awaited = self._head_bytes or cycle is None or cycle.response_complete
             if is_awaited and self._head_timer is None:
                 self._await_head()  # most heads are complete by now and never need it
+            elif is_begin and self._chances:
+                self._learn(data)
 
     @property
     def _is_between_requests(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
+
+    def _begin(self, head: Head, body: bytes) -> None:
+        """A request that came whole, with a head that is known."""
+        self._chances = _CHANCES
+        exchange = self._exchange(head)
+        exchange.body = body
+        exchange.more_body = False
+        self._run(exchange)
+
+    def _learn(self, data: bytes) -> None:
+        """Know the head of the request in `data` again, unless this client's heads are never the same."""
+        exchange: Exchange = self.cycle  # type: ignore[assignment]  # we make no others
+        if not exchange.more_body:
+            self._chances -= 1
+            self._known = KnownHead.of(data, exchange.head)
 
     def close_gently(self) -> None:
         """Close after a refusal: a reset would take the reply with it while the client still sends."""
@@ -161,12 +193,19 @@ class GatewayProtocol(HttpToolsProtocol):
         self.pipeline.clear()  # what follows on this connection is not served
         if self.transport.is_closing():
             return
-        if self.cycle is not None and self.cycle.more_body and self.transport.can_write_eof():
-            self.transport.write_eof()
-            self.flow.resume_reading()
-            self.loop.call_later(_LINGER_S, self._close)
+        if self.cycle is not None and self.cycle.more_body:
+            self._linger()
         else:
             self._close()
+
+    def _linger(self) -> None:
+        """Close once the client has had time to read the answer, while what it still sends is dropped."""
+        if not self.transport.can_write_eof():
+            self._close()
+            return
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self.loop.call_later(_LINGER_S, self._close)
 
     def timeout_keep_alive_handler(self) -> None:
         """Close where no request came for long enough. One timer serves many waits: it may ring too early."""
@@ -262,29 +301,33 @@ class GatewayProtocol(HttpToolsProtocol):
         path = (url.path or b"/").decode("ascii")
         if self._is_ambiguous or _is_ambiguous(version, self.url, url, headers):
             raise _Ambiguous
-        previous = self.cycle
-        exchange = Exchange(
-            self,
+        head = Head(
             self.parser.get_method().decode("ascii"),
             unquote(path) if "%" in path else path,
             version,
             headers,
-            keep_alive=version != "1.0"
-            and self.parser.should_keep_alive()
-            and not (self._is_retired or self._is_spare),
-            is_spare=self._is_spare,
-            started_at=time.monotonic(),  # the loop's own clock counts whole milliseconds
+            version != "1.0" and self.parser.should_keep_alive(),
         )
-        self.cycle = exchange  # type: ignore[assignment]  # ours in the place of uvicorn's
+        previous = self.cycle
+        exchange = self._exchange(head)
         if previous is None or previous.response_complete:
             self._run(exchange)
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]  # likewise
 
+    def _exchange(self, head: Head) -> Exchange:
+        keep_alive = head.keeps_alive and not (self._is_retired or self._is_spare)
+        now = time.monotonic()  # the loop's own clock counts whole milliseconds
+        exchange = Exchange(self, head, keep_alive, self._is_spare, now)
+        self.cycle = exchange  # type: ignore[assignment]  # ours in the place of uvicorn's
+        return exchange
+
     def _run(self, exchange: Exchange) -> None:
+        """Let the application serve it, in a task of its own; `over` says when it has."""
         self._running = exchange
-        exchange.run(cast("Application", self.app))
+        exchange.task = task = self.loop.create_task(cast("Application", self.app)(exchange))
+        self.tasks.add(task)
 
     # -- bodies
 
@@ -368,7 +411,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.transport.write(
             head % (reply.status, reason, self.default_head(), JSON, request_id, len(content)) + content
         )
-        self._close()
+        self._linger()
 
     def pause_writing(self) -> None:
         """The client reads too slowly: the upstream is not read either, and not for ever."""

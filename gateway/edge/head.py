@@ -1,0 +1,87 @@
+"""The head of a request; and the one a client sent before, known again without a parser."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+_LENGTH = b"content-length"
+_MOST_BYTES = 4096
+"""Of a head that is remembered: each open connection may have one."""
+_MOST_DIGITS = 10
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What a request says before its body.
+
+    Args:
+        path: of the target, unquoted.
+        version: "1.0" or "1.1".
+        fields: the first field of each lower-case name.
+        keeps_alive: the client means to use the connection again.
+    """
+
+    method: str
+    path: str
+    version: str
+    fields: Mapping[bytes, bytes]
+    keeps_alive: bool
+
+
+class KnownHead:
+    """A head that was parsed, as bytes.
+
+    A client that keeps its connection sends the same head each time, but for the length of the body. The same
+    bytes at the same place mean the same, so a parser that begins anew need not see them again.
+    """
+
+    __slots__ = ("_before", "_behind", "_digits", "head")
+
+    def __init__(self, head: Head, before: bytes, digits: bytes, behind: bytes) -> None:
+        self.head = head
+        self._before = before
+        self._digits = digits
+        self._behind = behind
+
+    @classmethod
+    def of(cls, data: bytes, head: Head) -> KnownHead | None:
+        """The head of `data`, which was one whole request; None where it is not of the usual kind.
+
+        Args:
+            head: what the parser read there.
+        """
+        digits = head.fields.get(_LENGTH, b"")
+        end = data.find(b"\r\n\r\n") + 4
+        if not head.keeps_alive or not _is_length(digits) or b"transfer-encoding" in head.fields:
+            return None
+        if not 4 <= end <= _MOST_BYTES or len(data) - end != int(digits):
+            return None
+        names = data[:end].lower()
+        line = names.find(b"\r\n" + _LENGTH + b":")
+        if line < 0:
+            return None
+        start = data.index(digits, line + len(_LENGTH) + 3)
+        return cls(head, data[:start], digits, data[start + len(digits) : end])
+
+    def read(self, data: bytes) -> tuple[Head, bytes] | None:
+        """Head and body, where `data` is one whole request with this head; else None."""
+        before, behind = self._before, self._behind
+        if not data.startswith(before):
+            return None
+        start = len(before)
+        end = data.find(behind, start, start + _MOST_DIGITS + len(behind))
+        if end < 0:
+            return None
+        digits, body = data[start:end], data[end + len(behind) :]
+        if digits == self._digits:
+            return (self.head, body) if len(body) == int(digits) else None
+        if not _is_length(digits) or len(body) != int(digits):
+            return None
+        head = self.head
+        fields = {**head.fields, _LENGTH: digits}
+        return Head(head.method, head.path, head.version, fields, head.keeps_alive), body
+
+
+def _is_length(digits: bytes) -> bool:
+    return digits.isdigit() and len(digits) <= _MOST_DIGITS
