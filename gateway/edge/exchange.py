@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _NOBODY_WAITS = asyncio.Event()
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+_KEPT = b"%b%b%bcontent-length: %d\r\n\r\n%b"
+_CLOSED = b"%b%b%bconnection: close\r\ncontent-length: %d\r\n\r\n%b"
 _MOST_UNSENT = 16 * 1024
 _IDENTITY = (b"", b"identity")
 _E = TypeVar("_E", bound=Exception)
@@ -173,8 +175,9 @@ class Exchange:
         self.status = status
         # With HEAD the content would be the next answer's beginning.
         sent = b"" if self.method == "HEAD" else content
+        framing = _KEPT if self.keep_alive else _CLOSED
         self.transport.write(
-            b"%bcontent-length: %d\r\n\r\n%b" % (self._head(status, headers), len(content), sent)
+            framing % (_STATUS_LINES[status], self.protocol.default_head(), headers, len(content), sent)
         )
         self._complete()
 
@@ -192,8 +195,10 @@ class Exchange:
             self._chunked = False
             self.keep_alive = False
             framing = b"\r\n"
+        if not self.keep_alive:
+            framing = b"connection: close\r\n" + framing
         self.protocol.outbox.enter(self)
-        self.unsent = self._head(200, headers) + framing
+        self.unsent = b"%b%b%b%b" % (_STATUS_LINES[200], self.protocol.default_head(), headers, framing)
 
     def write(self, data: bytes) -> None:
         """Send bytes of a stream, with this turn's others. A slow client makes `reader` pause its source."""
@@ -217,10 +222,6 @@ class Exchange:
         if last:
             self.transport.write(last)
         self._complete()
-
-    def _head(self, status: int, headers: bytes) -> bytes:
-        head = b"%b%b%b" % (_STATUS_LINES[status], self.protocol.default_head(), headers)
-        return head if self.keep_alive else head + b"connection: close\r\n"
 
     def _complete(self) -> None:
         self.response_complete = True

@@ -68,10 +68,15 @@ _TYPES: dict[CallRoute, dict[str, tuple[str, ...]]] = {
     },
 }
 _CHECKS = {
-    route: {name: (_fits(*kinds), " or ".join(kinds)) for name, kinds in types.items()}
-    for route, types in _TYPES.items()
+    route: {name: _fits(*kinds).match for name, kinds in types.items()} for route, types in _TYPES.items()
 }
-_REQUIRED = {CHAT: "messages", EMBEDDINGS: "input"}
+_REQUIRED = {CHAT: "messages", COMPLETIONS: None, EMBEDDINGS: "input"}
+_MESSAGES = re.compile(rb"\[\s*(\]|\{)?")
+_USUALLY_FITS = {
+    route: checks | ({"messages": re.compile(rb"\[\s*\{").match} if route is CHAT else {})
+    for route, checks in _CHECKS.items()
+}
+_NULL, _TRUE = Raw(b"null"), Raw(b"true")
 
 
 def parse_call(route: CallRoute, body: bytes, max_depth: int) -> Call:
@@ -90,30 +95,32 @@ def parse_call(route: CallRoute, body: bytes, max_depth: int) -> Call:
         raise _wrong_type("model", "string") from None
     if not name:
         raise InvalidRequest("You must provide a model parameter.", "model")
+    fits, is_usual = _USUALLY_FITS[route], True
+    for field, value in fields.items():
+        check = fits.get(field)
+        if check is not None and not check(value):
+            is_usual = False
+    required = _REQUIRED[route]
+    if not is_usual or (required is not None and required not in fields):
+        _check(route, fields)
+    stream = fields.get("stream") == _TRUE
+    n = fields.get("n")
+    wants_usage = stream and _wants_usage(fields.get("stream_options"))
+    return Call(route, fields, name, stream, wants_usage, 1 if n is None else _choices(n))
+
+
+def _check(route: CallRoute, fields: Mapping[str, Raw]) -> None:
+    """Say what is wrong with fields that are not of the usual kind; null is as if absent."""
     checks = _CHECKS[route]
     for field, value in fields.items():
         check = checks.get(field)
-        if check is not None and not check[0].match(value) and value != _NULL:
-            raise _wrong_type(field, check[1])
-    required = _REQUIRED.get(route)
+        if check is not None and not check(value) and value != _NULL:
+            raise _wrong_type(field, " or ".join(_TYPES[route][field]))
+    required = _REQUIRED[route]
     if required is not None and fields.get(required, _NULL) == _NULL:
         raise InvalidRequest(f"Missing required parameter: '{required}'.", required)
     if route is CHAT:
         _check_messages(fields["messages"])
-    stream = fields.get("stream") == _TRUE
-    n = fields.get("n")
-    return Call(
-        route=route,
-        fields=fields,
-        model=name,
-        stream=stream,
-        wants_usage=stream and _wants_usage(fields.get("stream_options")),
-        choices=1 if n is None else _choices(n),
-    )
-
-
-_NULL, _TRUE = Raw(b"null"), Raw(b"true")
-_FIRST_MESSAGE = re.compile(rb"\[\s*(\]|\{)?")
 
 
 def _parse(body: bytes, max_depth: int) -> dict[str, Raw]:
@@ -151,7 +158,7 @@ def _depth(body: bytes, limit: int) -> int:
 
 
 def _check_messages(messages: Raw) -> None:
-    begins = _FIRST_MESSAGE.match(messages)
+    begins = _MESSAGES.match(messages)
     kind = begins[1] if begins else None
     if kind == b"]":
         raise InvalidRequest(
