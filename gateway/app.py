@@ -54,6 +54,7 @@ from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.metrics import (
     CACHE,
+    IN_FLIGHT,
     JOURNAL_PENDING,
     KEY_GUESSES,
     LIMIT_REJECTIONS,
@@ -173,6 +174,7 @@ class Worker:
             time.monotonic,
             self._tracing,
         )
+        self.counters.follow(IN_FLIGHT, lambda: self.application.in_flight)
 
     @property
     def bounds(self) -> Bounds:

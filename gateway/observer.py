@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from functools import lru_cache
 from typing import Protocol
 
@@ -16,7 +17,6 @@ from gateway.telemetry.counters import Counters
 from gateway.telemetry.metrics import (
     COST,
     FALLBACKS,
-    IN_FLIGHT,
     INTER_TOKEN,
     NONE,
     OVERHEAD,
@@ -50,30 +50,26 @@ class RequestObserver:
         self, counters: Counters, access_log: AccessLog, snapshots: Snapshots, spans: Spans | None = None
     ) -> None:
         self._counters = counters
-        self._in_flight = 0
-        counters.follow(IN_FLIGHT, lambda: self._in_flight)
-        self._alike: dict[Shared, _Alike] = {}
+        self._alike: dict[Hashable, _Alike] = {}
+        self._durations: list[float] = []
+        self._overheads: list[float] = []
         counters.before_reports(self._tell)
         self._access_log = access_log
         self._snapshots = snapshots
         self._spans = spans
 
-    def begun(self) -> None:
-        """A request begins."""
-        self._in_flight += 1
-
     def ended(self, facts: Facts, now: float) -> None:
         """A request is over."""
-        self._in_flight -= 1
-        shared = _shared(facts)
-        alike = self._alike.get(shared)
-        if alike is None:
-            alike = self._meet(shared)
+        alike = self._alike_of(facts)
         alike.requests += 1
+        usage = facts.usage
+        if usage is not None:
+            alike.prompt += usage.prompt_tokens
+            alike.completion += usage.completion_tokens
+            if usage.cached_tokens or usage.cache_write_tokens or usage.reasoning_tokens:
+                alike.add_special(usage)
         if facts.cost_nanousd:
             alike.cost_nanousd += facts.cost_nanousd
-        if facts.usage is not None:
-            _add_usage(alike, facts.usage)
         if facts.route != "health":
             self._time(facts, now)
         self._access_log.write(_own(facts, now), alike.text)
@@ -81,28 +77,52 @@ class RequestObserver:
             self._spans.ended(facts, now)
 
     def _time(self, facts: Facts, now: float) -> None:
-        observe = self._counters.observe
-        observe(REQUEST_DURATION, (), now - facts.started_at)
+        self._durations.append(now - facts.started_at)
         if facts.overhead_ms is not None:
-            observe(OVERHEAD, (), facts.overhead_ms / 1000)
+            self._overheads.append(facts.overhead_ms / 1000)
         if facts.first_token_at is not None:
-            observe(TTFT, (), facts.first_token_at - facts.started_at)
+            self._counters.observe(TTFT, (), facts.first_token_at - facts.started_at)
             if (gap_s := facts.inter_token_s) is not None:
-                observe(INTER_TOKEN, (), gap_s)
+                self._counters.observe(INTER_TOKEN, (), gap_s)
+        if len(self._durations) == _MOST_TIMES:
+            self._tell_times()
 
-    def _meet(self, shared: Shared) -> _Alike:
+    def _alike_of(self, facts: Facts) -> _Alike:
+        if facts.error_type is None and facts.alias is not None:  # nothing of it is the caller's text
+            kind: Hashable = (
+                facts.status,
+                facts.route,
+                facts.key_id,
+                facts.requested,
+                facts.release,
+                facts.model,
+                facts.upstream,
+                facts.stream,
+                facts.attempts,
+                facts.fallback,
+                facts.cache,
+                facts.service_tier,
+            )
+        else:
+            kind = _shared(facts)
+        alike = self._alike.get(kind)
+        return self._meet(kind, _shared(facts)) if alike is None else alike
+
+    def _meet(self, kind: Hashable, shared: Shared) -> _Alike:
         if len(self._alike) >= _MOST_ALIKE:  # a part of what tells them apart is the clients'
             self._tell()
             self._alike.clear()
-        alike = self._alike[shared] = _Alike(self._access_log.shared(shared))
+        alike = self._alike[kind] = _Alike(shared, self._access_log.shared(shared))
         return alike
 
     def _tell(self) -> None:
         """Put what was counted into the counters, and forget what has not come since the last time."""
+        self._tell_times()
         inc, names = self._counters.inc, self._snapshots.current.model_names
-        for each, alike in list(self._alike.items()):
+        for kind, alike in list(self._alike.items()):
+            each = alike.shared
             if not alike.requests:
-                del self._alike[each]
+                del self._alike[kind]
             elif each.route != "health":
                 alias, model, route = each.alias or NONE, bounded(each.model, names), each.route or NONE
                 error = error_type(each.error_type)
@@ -112,15 +132,22 @@ class RequestObserver:
                     inc(FALLBACKS, (alias, each.fallback or NONE), alike.requests)
                 if alike.cost_nanousd:
                     inc(COST, (alias, model), alike.cost_nanousd / 1e9)
-                for kind in _TOKEN_KINDS:
-                    if count := getattr(alike, kind):
-                        inc(TOKENS, (alias, model, kind), count)
+                for kind_of_token in _TOKEN_KINDS:
+                    if count := getattr(alike, kind_of_token):
+                        inc(TOKENS, (alias, model, kind_of_token), count)
             alike.forget()
+
+    def _tell_times(self) -> None:
+        for metric, seconds in ((REQUEST_DURATION, self._durations), (OVERHEAD, self._overheads)):
+            if seconds:
+                self._counters.observe_all(metric, seconds)
+                seconds.clear()
 
 
 class _Alike(msgspec.Struct):
     """Requests that are alike: the part of their access lines, and what was counted since the last report."""
 
+    shared: Shared
     text: bytes
     requests: int = 0
     cost_nanousd: int = 0
@@ -130,6 +157,12 @@ class _Alike(msgspec.Struct):
     cache_write: int = 0
     reasoning: int = 0
 
+    def add_special(self, usage: Usage) -> None:
+        """Count the tokens of a kind that most requests have none of."""
+        self.cached += usage.cached_tokens
+        self.cache_write += usage.cache_write_tokens
+        self.reasoning += usage.reasoning_tokens
+
     def forget(self) -> None:
         """Count from nothing."""
         self.requests = self.cost_nanousd = 0
@@ -138,14 +171,8 @@ class _Alike(msgspec.Struct):
 
 _TOKEN_KINDS = ("prompt", "completion", "cached", "cache_write", "reasoning")
 _MOST_ALIKE = 4096
-
-
-def _add_usage(alike: _Alike, usage: Usage) -> None:
-    alike.prompt += usage.prompt_tokens
-    alike.completion += usage.completion_tokens
-    alike.cached += usage.cached_tokens
-    alike.cache_write += usage.cache_write_tokens
-    alike.reasoning += usage.reasoning_tokens
+_MOST_TIMES = 1000
+"""Requests whose times wait to be put into buckets together; a report takes fewer."""
 
 
 def _shared(facts: Facts) -> Shared:
@@ -179,26 +206,29 @@ def _shared(facts: Facts) -> Shared:
 
 
 def _own(facts: Facts, now: float) -> Own:
-    own = Own(
-        request_id=facts.request_id,
-        client_request_id=facts.client_request_id,
-        upstream_request_id=facts.upstream_request_id,
-        cost_nanousd=facts.cost_nanousd,
-        overhead_ms=facts.overhead_ms,
-        duration_ms=in_ms(now - facts.started_at),
+    """Of one request, by the order of the fields: names would cost more than the rest of it."""
+    usage, trace, first_token_at = facts.usage, facts.trace, facts.first_token_at
+    return Own(
+        "",
+        facts.request_id,
+        facts.client_request_id,
+        None if trace is None else trace.trace_id,
+        facts.upstream_request_id,
+        None if facts.error_type is None and len(facts.tried) < 2 else _tried(facts),
+        None if usage is None else usage.prompt_tokens,
+        None if usage is None else usage.cached_tokens or None,
+        None if usage is None else usage.completion_tokens,
+        None if usage is None else usage.reasoning_tokens or None,
+        facts.cost_nanousd,
+        in_ms(facts.upstream_s) if facts.attempts else None,
+        None if first_token_at is None else in_ms(first_token_at - facts.started_at),
+        facts.overhead_ms,
+        in_ms(now - facts.started_at),
     )
-    if (usage := facts.usage) is not None:
-        own.prompt_tokens, own.completion_tokens = usage.prompt_tokens, usage.completion_tokens
-        own.cached_tokens, own.reasoning_tokens = usage.cached_tokens or None, usage.reasoning_tokens or None
-    if facts.attempts:
-        own.upstream_ms = in_ms(facts.upstream_s)
-    if facts.first_token_at is not None:
-        own.ttft_ms = in_ms(facts.first_token_at - facts.started_at)
-    if facts.trace is not None:
-        own.trace_id = facts.trace.trace_id
-    if facts.error_type is not None or len(facts.tried) > 1:
-        own.tried = [f"{tried.upstream}: {tried.outcome}" for tried in facts.tried] or None
-    return own
+
+
+def _tried(facts: Facts) -> list[str] | None:
+    return [f"{tried.upstream}: {tried.outcome}" for tried in facts.tried] or None
 
 
 def _outcome(facts: Facts) -> str:

@@ -48,9 +48,6 @@ class Readiness(Protocol):
 class Observer(Protocol):
     """Hears of every request, for metrics and the access log."""
 
-    def begun(self) -> None:
-        """A request begins."""
-
     def ended(self, facts: Facts, now: float) -> None:
         """It is over, whatever came of it; `now` is a reading of the clock."""
 
@@ -91,7 +88,6 @@ class DataPlane:
     async def __call__(self, exchange: Exchange) -> None:
         """Serve one request; every outcome is answered, counted and logged."""
         facts = Facts(self._ids.next(), exchange.started_at, method=exchange.method, path=exchange.path)
-        self._observer.begun()
         self.in_flight += 1
         try:
             if exchange.path in OPEN:

@@ -37,11 +37,11 @@ class Shared(msgspec.Struct, frozen=True, omit_defaults=True):
     service_tier: str | None = None
 
 
-class Own(msgspec.Struct, omit_defaults=True, kw_only=True, tag_field="event", tag="request"):
+class Own(msgspec.Struct, omit_defaults=True, tag_field="event", tag="request"):
     """What an access line tells of its request alone; `AccessLog.write` fills in `ts`."""
 
     ts: str = ""
-    request_id: str
+    request_id: str = ""
     client_request_id: str | None = None
     trace_id: str | None = None
     upstream_request_id: str | None = None
@@ -84,21 +84,27 @@ class AccessLog:
         self._writer = LineWriter(loop, descriptor, self._notice)
 
     def shared(self, shared: Shared) -> bytes:
-        """The part of lines that are alike, as `write` wants it."""
-        return self._text(shared)
+        """The part of lines that are alike, as `write` wants it: the end of a line."""
+        try:
+            text = self._encode(shared)
+        except UnicodeEncodeError:
+            text = self._shown(shared)
+        return b",%b\n" % text[1:]
 
     def write(self, own: Own, shared: bytes) -> None:
         """Write one line, stamped with the time now."""
         own.ts = self._stamp()
-        self._writer.write(b"%b,%b\n" % (self._text(own)[:-1], shared[1:]))
-
-    def _text(self, part: Shared | Own) -> bytes:
         try:
-            return self._encode(part)
+            text = self._encode(own)
         except UnicodeEncodeError:
-            fields = msgspec.structs.asdict(part).items()
-            tag = {"event": "request"} if isinstance(part, Own) else {}
-            return self._encode(tag | {name: encodable(value) for name, value in fields if value is not None})
+            text = self._shown(own)
+        self._writer.write(text[:-1] + shared)
+
+    def _shown(self, part: Shared | Own) -> bytes:
+        """A part with text in it that is no Unicode."""
+        fields = msgspec.structs.asdict(part).items()
+        tag = {"event": "request"} if isinstance(part, Own) else {}
+        return self._encode(tag | {name: encodable(value) for name, value in fields if value is not None})
 
     def close(self) -> None:
         """Write what is left; for the end of the process."""

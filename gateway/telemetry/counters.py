@@ -15,7 +15,7 @@ adds up may be told everything again at any time without counting it twice.
 from __future__ import annotations
 
 import secrets
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -55,6 +55,17 @@ class Counters:
             cell = cells[labels] = [0] * (len(metric.buckets) + 2)
         cell[bisect_left(metric.buckets, seconds)] += 1
         cell[-1] += seconds
+
+    def observe_all(self, metric: Metric, seconds: list[float]) -> None:
+        """Put many observations into a histogram without labels, cheaper than one by one."""
+        cell = self._new_cells[metric].setdefault((), [0] * (len(metric.buckets) + 2))
+        cell[-1] += sum(seconds)
+        ascending, below = sorted(seconds), 0
+        for place, bound in enumerate(metric.buckets):
+            upto = bisect_right(ascending, bound, below)
+            cell[place] += upto - below
+            below = upto
+        cell[-2] += len(ascending) - below
 
     def set(self, metric: Metric, labels: Labels, value: float) -> None:
         """Say what a gauge stands at."""

@@ -1,6 +1,8 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.metrics import ATTEMPTS, IN_FLIGHT, REQUEST_DURATION, Metric
@@ -72,6 +74,19 @@ def test_a_bound_belongs_to_its_bucket(counters, value, bucket):
     [[_, counts, total]] = counters.take_delta()["histograms"][SIZES.name]
     assert counts == [int(place == bucket) for place in range(4)]
     assert total == value
+
+
+@given(st.lists(st.sampled_from([0, 0.5, 1.0, 1.0001, 2, 3, 5, 5.1, 1e9]), min_size=1))
+def test_many_observations_are_the_same_as_one_after_the_other(seconds):
+    plain = Metric("plain_seconds", "histogram", "Plain.", (), (1.0, 2.0, 5.0))
+    one_by_one, at_once = Counters([plain]), Counters([plain])
+    for each in seconds:
+        one_by_one.observe(plain, (), each)
+    at_once.observe_all(plain, seconds[:2])
+    at_once.observe_all(plain, seconds[2:])
+    [[_, counts, total]] = at_once.take_delta()["histograms"]["plain_seconds"]
+    [[_, expected, expected_total]] = one_by_one.take_delta()["histograms"]["plain_seconds"]
+    assert (counts, total) == (expected, pytest.approx(expected_total))
 
 
 def test_gauges_are_reported_whole_as_they_stand(counters):

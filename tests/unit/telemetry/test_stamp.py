@@ -5,6 +5,8 @@ def test_utc_with_milliseconds():
     now = 1_764_000_000.0019
     stamp = Stamp(lambda: now)
     assert stamp() == "2025-11-24T16:00:00.001Z"
+    now = 1_764_000_000.0011  # the same millisecond
+    assert stamp() == "2025-11-24T16:00:00.001Z"
     now = 1_764_000_000.9999
     assert stamp() == "2025-11-24T16:00:00.999Z"
     now = 1_764_000_001.0
