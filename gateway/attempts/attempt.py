@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from typing import NoReturn
 
 from gateway.attempts.job import Job
 from gateway.attempts.served import Served
@@ -19,7 +19,6 @@ from gateway.relay.reply import Reply, read_reply
 from gateway.relay.stream import Stream
 from gateway.routing.course import Step
 from gateway.routing.health import Health
-from gateway.snapshot import Snapshot
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.metrics import ATTEMPTS
 from gateway.upstream.classify import refusal
@@ -45,16 +44,15 @@ class Attempting:
         self._loop = loop
         self._clock = clock
 
-    async def run(self, step: Step, job: Job, tried: Tried | None = None) -> Served | None:
+    async def run(self, step: Step, job: Job, now: float, tried: Tried | None = None) -> Served | None:
         """Make one attempt; None where it failed, as `tried`, the course and the health then know."""
-        call, held, facts, snapshot = job.call, job.held, job.facts, job.snapshot
+        call, held, facts = job.call, job.held, job.facts
         candidate, credential = step.attempt.candidate, step.credential
-        client = snapshot.clients[candidate.upstream]
+        client = job.snapshot.clients[candidate.upstream]
         tried = tried or begin(step, job)
-        began = self._clock()
         is_under_way = False
         try:
-            timeouts, deadline = _bounds(client, job, began)
+            timeouts, deadline = _bounds(client, job, now)
             body = body_for(
                 call,
                 held.target,
@@ -63,16 +61,25 @@ class Attempting:
                 cap=held.cap,
                 adapt=client.adapt,
             )
-            self._begin(step, client, began)
+            self._begin(step, client, now)
             is_under_way = True
             facts.attempts += 1
             facts.tried.append(tried)
             if facts.trace is not None:
-                tried.trace, tried.began_at = facts.trace.child(), began
+                tried.trace, tried.began_at = facts.trace.child(), now
             response = await client.post(
                 call.route.path, body, credential, timeouts, tried.trace, candidate.deployment
             )
-            answer = await self._answer(call, response, began + timeouts.first_token_s, deadline, snapshot)
+            answer: Reply | Pump
+            if response.status != 200:
+                await _refuse(response)
+            if call.stream:
+                answer = await self._stream(call, response, now + timeouts.first_token_s)
+            else:
+                most, reply = job.snapshot.settings.server.max_response_bytes, response.whole
+                if reply is None or len(reply) > most:
+                    reply = await response.read(most, deadline)
+                answer = read_reply(reply)
         except AttemptFailed as failure:
             if is_under_way:
                 self._over(candidate, tried, failure.failure.value)
@@ -87,7 +94,8 @@ class Attempting:
         self._counters.inc(ATTEMPTS, (candidate.upstream, COMMITTED))
         if self._health.troubles:
             self._health.committed(candidate.upstream, credential, candidate.model, self._clock())
-        return Served(candidate, credential, response, timeouts.idle_s, deadline, answer)
+        request_id = _id_of(response, client)
+        return Served(candidate, credential, response, timeouts.idle_s, deadline, answer, request_id)
 
     def _begin(self, step: Step, client: UpstreamClient, now: float) -> None:
         candidate = step.attempt.candidate
@@ -122,15 +130,6 @@ class Attempting:
         served.response.abort()
         self._health.ended(served.candidate.upstream)
 
-    async def _answer(
-        self, call: Call, response: UpstreamResponse, commit_by: float, deadline: float, snapshot: Snapshot
-    ) -> Pump | Reply:
-        if response.status != 200:
-            raise await _refused(response)
-        if call.stream:
-            return await self._stream(call, response, commit_by)
-        return read_reply(await response.read(snapshot.settings.server.max_response_bytes, deadline))
-
     async def _stream(self, call: Call, response: UpstreamResponse, commit_by: float) -> Pump:
         if _is_document(response):
             body = await response.read(_MAX_ERROR_BYTES)
@@ -159,26 +158,27 @@ def _bounds(client: UpstreamClient, job: Job, now: float) -> tuple[Timeouts, flo
     timeouts, asked_s = client.timeouts_for(job.held.target.timeouts), job.options.timeout_s
     total_s = timeouts.total_s if asked_s is None else min(asked_s, timeouts.total_s)
     deadline = job.facts.started_at + total_s
-    left = deadline - now
-    if left <= 0:
-        raise AttemptFailed(FailureClass.TIMEOUT, "The call's own time limit is over.")
-    if left < timeouts.first_token_s or left < timeouts.idle_s or left < timeouts.connect_s:
-        timeouts = replace(
-            timeouts,
-            connect_s=min(timeouts.connect_s, left),
-            first_token_s=min(timeouts.first_token_s, left),
-            idle_s=min(timeouts.idle_s, left),
-        )
+    left_s = deadline - now
+    if left_s < timeouts.longest_s:
+        if left_s <= 0:
+            raise AttemptFailed(FailureClass.TIMEOUT, "The call's own time limit is over.")
+        timeouts = timeouts.within(left_s)
     return timeouts, deadline
 
 
-async def _refused(response: UpstreamResponse) -> AttemptFailed:
-    """Read an answer other than 200 and say what it means. Redirects are answers too: none is followed."""
+def _id_of(response: UpstreamResponse, client: UpstreamClient) -> str | None:
+    """The upstream's own name for the request, without what nobody is told."""
+    request_id = response.header(b"x-request-id")
+    return client.hidden.hide(request_id[:200].decode("latin-1")) if request_id else None
+
+
+async def _refuse(response: UpstreamResponse) -> NoReturn:
+    """Read an answer other than 200 and raise what it means. Redirects are answers too: none is followed."""
     try:
         body = await response.read(_MAX_ERROR_BYTES)
     except AttemptFailed:
         body = b""  # the status alone has to do
-    return refusal(response, body, time.time())
+    raise refusal(response, body, time.time())
 
 
 def _is_document(response: UpstreamResponse) -> bool:

@@ -7,23 +7,16 @@ FLOOR = 3
 
 
 class RetryBudget:
-    """Counts calls in flight and the retries among them."""
+    """Counts the retries among calls."""
 
     def __init__(self) -> None:
-        self._calls = 0
+        self.calls = 0
+        """In flight now. Whoever begins or ends one says so here."""
         self._retries = 0
-
-    def began(self) -> None:
-        """A call is in flight."""
-        self._calls += 1
-
-    def ended(self) -> None:
-        """A call is over."""
-        self._calls -= 1
 
     def take(self) -> bool:
         """Take a retry, for as long as it runs; False where there are enough of them."""
-        if self._retries >= max(FLOOR, SHARE * self._calls):
+        if self._retries >= max(FLOOR, SHARE * self.calls):
             return False
         self._retries += 1
         return True

@@ -27,12 +27,12 @@ class Job(msgspec.Struct):
     _is_begun: bool = False
     _course: Course | None = None
 
-    def first_step(self, now: float, draw: float) -> Step | None:
-        """The first step; it takes no course where its target is ready."""
+    def first_step(self, now: float) -> Step | None:
+        """The first step, where its target is ready: it takes no course. None where the course must say."""
+        if self.options.timeout_s is not None and now > self._deadline:
+            return None
         step = at_once(self.plan)
-        if step is None or now > self._deadline:
-            return self.course.next(now, draw)
-        self._is_begun = True
+        self._is_begun = step is not None
         return step
 
     @property

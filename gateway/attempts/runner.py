@@ -14,7 +14,7 @@ from gateway.attempts.job import Job
 from gateway.attempts.served import Held, Served
 from gateway.domain.call import Call, CallOptions
 from gateway.domain.errors import FailureClass, UpstreamRejected
-from gateway.domain.facts import Facts
+from gateway.domain.facts import Facts, Tried
 from gateway.domain.plan import Candidate, Plan
 from gateway.routing.course import Step
 from gateway.routing.health import Health
@@ -60,37 +60,41 @@ class Attempts:
             UpstreamRejected: an upstream says that the request itself is at fault.
             ModelNotFound, AllRateLimited, UpstreamTimedOut, UpstreamsFailed, NoUpstream: nobody served.
         """
-        job = Job(call, held, plan, options, snapshot, facts)
-        facts.fallback = plan.first_skipped.value if plan.first_skipped else "none"
-        self._budget.began()
-        began = self._clock()
+        job, skipped = Job(call, held, plan, options, snapshot, facts), plan.first_skipped
+        facts.fallback = "none" if skipped is None else skipped.value
+        self._budget.calls += 1
+        began = now = self._clock()
         try:
-            first = step = job.first_step(began, self._draw())
+            first = step = job.first_step(now) or job.course.next(now, self._draw())
             while step is not None:
-                is_plain = not (step.wait_s or step.is_retry or held.target.hedge)
-                served = await (self._attempting.run(step, job) if is_plain else self._take(step, job))
+                if step.wait_s or step.is_retry or held.target.hedge:
+                    served = await self._take(step, job)
+                else:
+                    served = await self._attempting.run(step, job, now)
+                now = self._clock()
                 if served is not None:
-                    if step is not first or plan.first_skipped is not None:
+                    if step is not first or skipped is not None:
                         _note_fallback(served.candidate, job)
-                    facts.upstream_request_id = _id_of(served, snapshot)
+                    facts.upstream_request_id = served.request_id
                     return served
-                step = job.course.next(self._clock(), self._draw())
+                step = job.course.next(now, self._draw())
             self._give_up(job)
         except BaseException:  # cancelled, too: the call is counted out
-            self._budget.ended()
+            self._budget.calls -= 1
+            now = self._clock()
             raise
         finally:
-            facts.upstream_s += self._clock() - began
+            facts.upstream_s += now - began
 
     def release(self, served: Served) -> None:
         """The reply has left: its upstream has one call less in flight."""
-        self._budget.ended()
-        candidate, credential = served.candidate, served.credential
-        self._health.ended(candidate.upstream)
+        candidate, credential, health = served.candidate, served.credential, self._health
+        self._budget.calls -= 1
+        health.ended(candidate.upstream)
         if served.is_broken:
-            self._health.broke(candidate.upstream, credential, self._clock())
-        elif self._health.troubles:
-            self._health.succeeded(candidate.upstream, credential, candidate.model, self._clock())
+            health.broke(candidate.upstream, credential, self._clock())
+        elif health.troubles:
+            health.succeeded(candidate.upstream, credential, candidate.model, self._clock())
 
     async def _take(self, step: Step, job: Job) -> Served | None:
         """A step with more to it than its attempt: a pause before it, a budget, or another one beside it."""
@@ -105,9 +109,9 @@ class Attempts:
         try:
             if step.wait_s:
                 await asyncio.sleep(step.wait_s)
-            return await (
-                self._paced(step, job) if job.held.target.hedge else self._attempting.run(step, job)
-            )
+            if job.held.target.hedge:
+                return await self._paced(step, job)
+            return await self._attempting.run(step, job, self._clock())
         finally:
             if step.is_retry:
                 self._budget.give_back()
@@ -117,9 +121,10 @@ class Attempts:
         candidate, stream = step.attempt.candidate, job.call.stream
         began = self._clock()
         slow_s = None if step.is_retry else self._pace.p95(candidate.upstream, candidate.model, stream=stream)
-        served = await (
-            self._attempting.run(step, job) if slow_s is None else self._hedged(step, job, slow_s)
-        )
+        if slow_s is None:
+            served = await self._attempting.run(step, job, began)
+        else:
+            served = await self._hedged(step, job, slow_s)
         if served is not None:
             winner = served.candidate
             self._pace.took(winner.upstream, winner.model, self._clock() - began, stream=stream)
@@ -137,15 +142,13 @@ class Attempts:
 
     async def _hedged(self, step: Step, job: Job, slow_s: float) -> Served | None:
         """Start a second attempt where the first takes longer than most; the slower one is given up."""
-        running = {asyncio.create_task(self._attempting.run(step, job, first := begin(step, job))): first}
+        running = dict([self._start(step, job)])
         has_hedge = False
         try:
             done, _ = await asyncio.wait(running, timeout=slow_s)
             if not done and self._budget.take():
                 has_hedge = True
-                second_step = job.course.hedge(step)
-                second = begin(second_step, job)
-                running[asyncio.create_task(self._attempting.run(second_step, job, second))] = second
+                running.update([self._start(job.course.hedge(step), job)])
             while running:
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
@@ -166,6 +169,11 @@ class Attempts:
                 if isinstance(other, Served):  # it committed in the same moment
                     self._attempting.drop(other)
 
+    def _start(self, step: Step, job: Job) -> tuple[asyncio.Task[Served | None], Tried]:
+        """An attempt beside others, and the trace of it."""
+        tried = begin(step, job)
+        return asyncio.create_task(self._attempting.run(step, job, self._clock(), tried)), tried
+
 
 def _note_fallback(server: Candidate | None, job: Job) -> None:
     """Say why the first target did not serve, if it did not; the planner's reason was said before."""
@@ -177,11 +185,3 @@ def _note_fallback(server: Candidate | None, job: Job) -> None:
         job.facts.fallback = "none"
     elif job.has_course and (failure := job.course.failure_of(first)) is not None:
         job.facts.fallback = failure.value
-
-
-def _id_of(served: Served, snapshot: Snapshot) -> str | None:
-    """The upstream's own name for the request, without what nobody is told."""
-    request_id = served.response.header(b"x-request-id")
-    if not request_id:
-        return None
-    return snapshot.clients[served.candidate.upstream].hidden.hide(request_id.decode("latin-1")[:200])

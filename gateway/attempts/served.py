@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from gateway.domain.plan import Candidate, Target
@@ -12,12 +10,11 @@ from gateway.relay.reply import Reply
 from gateway.upstream.port import UpstreamResponse
 
 
-@dataclass(slots=True)
-class Served:
+class Served(msgspec.Struct):
     """An attempt that committed. `answer` is a whole JSON reply, or a stream past its commit point.
 
-    `idle_s` bounds the upstream's silence; `deadline`, a reading of the clock, the whole call. `is_broken` is
-    set where the upstream fails in the middle of its stream.
+    `idle_s` bounds the upstream's silence; `deadline`, a reading of the clock, the whole call; `request_id`
+    is the upstream's own. `is_broken` is set where the upstream fails in the middle of its stream.
     """
 
     candidate: Candidate
@@ -26,6 +23,7 @@ class Served:
     idle_s: float
     deadline: float
     answer: Reply | Pump
+    request_id: str | None = None
     is_broken: bool = False
 
 

@@ -167,7 +167,7 @@ async def _answers(check: str, client: UpstreamClient, needed: Mapping[str, str]
         elif not client.lists_models:
             yield ok(key, "not tried: there is no list of models to ask for")
         else:
-            said = f"GET {request.target} answered {response.status}"
+            said = f"GET {request.head.target} answered {response.status}"
             yield warn(key, f"{said}, so neither key nor models are known", "check base_url, or call it once")
     if listed is not None:
         for finding in models(check, listed, needed):

@@ -2,19 +2,75 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from gateway.domain.errors import AttemptFailed, FailureClass
 from gateway.domain.usage import Usage
-from gateway.relay.chunk import error_of, load_object, read_usage, text_of, tier_of
+from gateway.relay.chunk import MAX_COUNT, error_of, load_object, read_usage, text_of, tier_of
 
 _ABSENT = msgspec.Raw()
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+_Part = _Count | None
+
+
+class _OfPrompt(msgspec.Struct):
+    cached_tokens: _Part | UnsetType = UNSET
+    cache_write_tokens: _Part = None
+    audio_tokens: _Part = None
+
+
+class _OfCompletion(msgspec.Struct):
+    reasoning_tokens: _Part = None
+    audio_tokens: _Part = None
+
+
+_NO_PROMPT, _NO_COMPLETION = _OfPrompt(), _OfCompletion()
+
+
+class _Stated(msgspec.Struct):
+    """A usage whose counts are counts, as nearly all are: decoded without a step of Python for each."""
+
+    prompt_tokens: _Count
+    completion_tokens: _Count = 0
+    prompt_tokens_details: _OfPrompt | None = None
+    completion_tokens_details: _OfCompletion | None = None
+    prompt_cache_hit_tokens: _Part = None
+
+    def usage(self) -> Usage:
+        """The same as `read_usage` reads."""
+        prompt, completion = self.prompt_tokens, self.completion_tokens
+        of_prompt, of_completion = self.prompt_tokens_details, self.completion_tokens_details
+        cached = self.prompt_cache_hit_tokens
+        if of_prompt is None and of_completion is None and not cached:
+            return Usage(prompt, completion)
+        of_prompt, of_completion = of_prompt or _NO_PROMPT, of_completion or _NO_COMPLETION
+        if of_prompt.cached_tokens is not UNSET:
+            cached = of_prompt.cached_tokens
+        return Usage(
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            cached_tokens=min(cached or 0, prompt),
+            cache_write_tokens=min(of_prompt.cache_write_tokens or 0, prompt),
+            reasoning_tokens=min(of_completion.reasoning_tokens or 0, completion),
+            audio_prompt_tokens=min(of_prompt.audio_tokens or 0, prompt),
+            audio_completion_tokens=min(of_completion.audio_tokens or 0, completion),
+        )
 
 
 class _Reply(msgspec.Struct):
     """Only what the gateway reads; the rest is checked to be JSON and skipped."""
+
+    usage: _Stated | None = None
+    service_tier: Any = None
+    choices: msgspec.Raw = _ABSENT
+    data: msgspec.Raw = _ABSENT
+
+
+class _OddReply(msgspec.Struct):
+    """The same of a reply whose usage is odd in some way."""
 
     usage: Any = None
     service_tier: Any = None
@@ -23,6 +79,7 @@ class _Reply(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Reply).decode
+_decode_odd = msgspec.json.Decoder(_OddReply).decode
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -43,8 +100,14 @@ def read_reply(body: bytes) -> Reply:
     Raises:
         AttemptFailed: `bad_response`, for what is no JSON object or is an error despite its status.
     """
+    reply: _Reply | _OddReply
     try:
-        reply = _decode(body)
+        try:
+            reply = _decode(body)
+            usage = None if reply.usage is None else reply.usage.usage()
+        except msgspec.ValidationError:
+            reply = _decode_odd(body)
+            usage = read_usage(reply.usage)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise AttemptFailed(
             FailureClass.BAD_RESPONSE, "The upstream's answer is not a JSON object."
@@ -55,4 +118,4 @@ def read_reply(body: bytes) -> Reply:
             detail = "The upstream answered 200 with an error inside."
             raise AttemptFailed(FailureClass.BAD_RESPONSE, detail, error=error)
     tier = reply.service_tier
-    return Reply(body, read_usage(reply.usage), None if tier is None else tier_of(tier))
+    return Reply(body, usage, None if tier is None else tier_of(tier))

@@ -10,6 +10,7 @@ All of it is of one process. `report` and `advise` let processes tell each other
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
@@ -55,6 +56,13 @@ class UpstreamReport(msgspec.Struct):
     gone: list[str] = []
 
 
+class _Load(msgspec.Struct):
+    """What an upstream has to do for this process: calls that are not over, and all there ever were."""
+
+    in_flight: int = 0
+    turn: int = 0
+
+
 class Health:
     """The health of one process's upstreams. Times are readings of a monotonic clock, in seconds."""
 
@@ -69,16 +77,15 @@ class Health:
         self.ours: frozenset[str] = frozenset()
         """Upstreams behind a process of this gateway. That it is away for a moment costs a call next to
         nothing to find out, and no rest: it may be back with the next call."""
-        self._turns: dict[str, int] = {}
-        self._in_flight: dict[str, int] = {}
+        self._loads: defaultdict[str, _Load] = defaultdict(_Load)
 
     def begin(self, upstream: str, credential: int, model: str, most: int, now: float) -> bool:
         """A call of this upstream begins; False where `most` are in flight already, and it does not."""
-        in_flight = self._in_flight.get(upstream, 0)
-        if in_flight >= most:
+        load = self._loads[upstream]
+        if load.in_flight >= most:
             return False
-        self._in_flight[upstream] = in_flight + 1
-        self._turns[upstream] = self._turns.get(upstream, 0) + 1
+        load.in_flight += 1
+        load.turn += 1
         if self.troubles:
             self._breakers.began(upstream, credential, now)
             self._credentials.began(upstream, credential, now)
@@ -87,7 +94,7 @@ class Health:
 
     def ended(self, upstream: str) -> None:
         """A call of this upstream is over."""
-        self._in_flight[upstream] -= 1
+        self._loads[upstream].in_flight -= 1
 
     def committed(self, upstream: str, credential: int, model: str, now: float) -> None:
         """The upstream serves; a stream may still break, which the breaker of one that works waits for."""
@@ -166,17 +173,16 @@ class Health:
 
     def turn(self, upstream: str) -> int:
         """Counts the calls of an upstream, so that its credentials are used in turn."""
-        return self._turns.get(upstream, 0)
+        return self._loads[upstream].turn
 
     def in_flight(self, upstream: str) -> int:
         """Calls of an upstream that are not over, of this process."""
-        return self._in_flight.get(upstream, 0)
+        return self._loads[upstream].in_flight
 
     def is_full(self, places: Iterable[tuple[str, int]]) -> bool:
         """True where one of these upstreams has all the calls in flight that it may have."""
-        in_flight = self._in_flight
         for upstream, most in places:  # noqa: SIM110  # a generator takes twice as long, on each call
-            if in_flight.get(upstream, 0) >= most:
+            if self._loads[upstream].in_flight >= most:
                 return True
         return False
 

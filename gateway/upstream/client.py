@@ -13,7 +13,14 @@ from gateway.domain.trace import TraceContext
 from gateway.upstream.azure import AzureTargets, azure_prefix
 from gateway.upstream.entra import EntraHeaders, EntraTokens, Headers
 from gateway.upstream.hidden import Hidden
-from gateway.upstream.port import Origin, Timeouts, Transport, UpstreamRequest, UpstreamResponse
+from gateway.upstream.port import (
+    Origin,
+    RequestHead,
+    Timeouts,
+    Transport,
+    UpstreamRequest,
+    UpstreamResponse,
+)
 from gateway.upstream.provider_call import provider_header
 
 _JSON_HEADERS = (
@@ -51,6 +58,8 @@ class UpstreamClient:
     adapt: Adapt | None = None
     targets: Callable[[str, str | None], str] | None = None
     lists_models: bool = True
+    _heads: dict[tuple[str, int, str | None], RequestHead] = field(default_factory=dict)
+    """Those in use, by route, credential and deployment."""
 
     def timeouts_for(self, overrides: Mapping[str, float] | None) -> Timeouts:
         """Its timeouts with those of an alias on top."""
@@ -72,23 +81,18 @@ class UpstreamClient:
         Awaiting raises:
             AttemptFailed: `connect`, `timeout` or `bad_response`.
         """
-        headers = self.header_sets[credential]
-        if trace is not None and self.trace_context:
-            headers += trace.headers()
-        request = UpstreamRequest(
-            origin=self.origin,
-            method="POST",
-            target=self.path_prefix + path if self.targets is None else self.targets(path, deployment),
-            headers=headers,
-            body=body,
-            timeouts=timeouts,
-        )
-        return self.transport.send(request)
+        headers, place = self.header_sets[credential], (path, credential, deployment)
+        head = self._heads.get(place)
+        if head is None or head.headers is not headers:  # a token's headers change as it does
+            target = self.path_prefix + path if self.targets is None else self.targets(path, deployment)
+            head = self._heads[place] = RequestHead(self.origin, "POST", target, headers)
+        more = trace.headers() if trace is not None and self.trace_context else ()
+        return self.transport.send(UpstreamRequest(head, body, timeouts, more))
 
     def listing(self, headers: Headers) -> UpstreamRequest:
         """The request for its list of models, by one set of `header_sets`."""
         target = f"{self.path_prefix}/models" if self.targets is None else self.targets("/models", None)
-        return UpstreamRequest(self.origin, "GET", target, headers, timeouts=self.timeouts)
+        return UpstreamRequest(RequestHead(self.origin, "GET", target, headers), timeouts=self.timeouts)
 
 
 def make_client(

@@ -33,7 +33,9 @@ class Hidden:
 
     def hide(self, text: str) -> str:
         """The text with `***` in place of every piece of a secret. What holds none comes back at once."""
-        if self._is_free(text):
+        count = len(text) // _STEP
+        places = _PLACES[:count] if count <= _MOST else _places(count)
+        if self._steps.isdisjoint(map(text.__getitem__, places)):
             return text
         out: list[str] = []
         at = 0
@@ -52,18 +54,14 @@ class Hidden:
         """An error object with its texts so."""
         return {name: self.hide(value) if isinstance(value, str) else value for name, value in error.items()}
 
-    def _is_free(self, text: str) -> bool:
-        count = len(text) // _STEP
-        pieces = _SLICES[:count] if count <= len(_SLICES) else _slices(count)
-        return self._steps.isdisjoint(map(text.__getitem__, pieces))
 
-
-def _slices(count: int) -> tuple[slice, ...]:
+def _places(count: int) -> tuple[slice, ...]:
     """The first places of a text that a step is looked for at."""
     return tuple(slice(at, at + _STEP) for at in range(0, count * _STEP, _STEP))
 
 
-_SLICES = _slices(64)  # of most texts: ids have some 40 characters
+_MOST = 64
+_PLACES = _places(_MOST)  # of most texts: ids have some 40 characters
 
 
 def _pieces(secrets: Iterable[str], length: int) -> frozenset[str]:

@@ -45,6 +45,7 @@ class HttpxResponse:
         self.status = answer.status_code
         self.headers = tuple((name.lower(), value) for name, value in answer.headers.raw)
         self.last_byte_at = self._loop.time()
+        self.whole: bytes | None = None  # it is read when somebody wants it
 
     def header(self, name: bytes) -> bytes | None:
         """The first header of this lower-case name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import msgspec
@@ -38,7 +39,7 @@ class Origin:
         return b"%b:%d" % (name, self.port)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Timeouts:
     """Seconds. `first_token_s` bounds the wait for the head and, on streams, for the first content."""
 
@@ -47,9 +48,26 @@ class Timeouts:
     idle_s: float = 60.0
     total_s: float = 900.0
 
+    @cached_property
+    def longest_s(self) -> float:
+        """The longest of the waits that a call may be in."""
+        return max(self.connect_s, self.first_token_s, self.idle_s)
 
-class UpstreamRequest(msgspec.Struct, frozen=True):
-    """One HTTP request, ready to go.
+    def within(self, left_s: float) -> Timeouts:
+        """The same, but that no wait is longer than `left_s`."""
+        return Timeouts(
+            min(self.connect_s, left_s),
+            min(self.first_token_s, left_s),
+            min(self.idle_s, left_s),
+            self.total_s,
+        )
+
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+class RequestHead(msgspec.Struct, frozen=True, eq=False):
+    """What many requests begin with. Make it once for all of them: transports keep what they make of it.
 
     `target` is the path with its query; `headers` are complete but for Host, Content-Length and Connection,
     which the transport adds.
@@ -58,9 +76,16 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     origin: Origin
     method: str
     target: str
-    headers: tuple[tuple[bytes, bytes], ...]
+    headers: Headers
+
+
+class UpstreamRequest(msgspec.Struct, frozen=True):
+    """One HTTP request, ready to go. `more` are headers that it alone has."""
+
+    head: RequestHead
     body: bytes = b""
     timeouts: Timeouts = msgspec.field(default_factory=Timeouts)
+    more: Headers = ()
 
 
 class Sink(Protocol):
@@ -85,6 +110,8 @@ class UpstreamResponse(Protocol):
     status: int
     last_byte_at: float
     """When its last byte came, by the loop's clock."""
+    whole: bytes | None
+    """The body, where all of it is there and nobody was to have it: no need to wait for `read`."""
 
     @property
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:

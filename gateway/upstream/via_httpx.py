@@ -16,7 +16,7 @@ import httpx2
 from gateway.domain.errors import AttemptFailed, FailureClass
 from gateway.upstream import addresses
 from gateway.upstream.http1.dialer import default_ssl_context, describe, why, why_tls
-from gateway.upstream.http1.request_encoder import check
+from gateway.upstream.http1.request_encoder import check, check_headers
 from gateway.upstream.httpx_response import HttpxResponse
 from gateway.upstream.port import Origin, UpstreamRequest
 from gateway.upstream.resolver import Resolver
@@ -62,7 +62,8 @@ class HttpxTransport:
 
     async def send(self, request: UpstreamRequest) -> HttpxResponse:
         """Send `request`; returns when the response's head is there. See `Transport.send`."""
-        check(request)
+        check(request.head)
+        check_headers(request.more)
         progress = _Progress(request)
         peer = progress.peer if self._proxy is None else f"{progress.peer} through the proxy"
         try:
@@ -109,7 +110,7 @@ class HttpxTransport:
         self._transports.clear()
 
     async def _exchange(self, request: UpstreamRequest, progress: _Progress) -> httpx2.Response:
-        origin = request.origin
+        origin = request.head.origin
         transport = self._transports.get(origin) or self._transport(origin)
         if origin.scheme == "unix":
             return await transport.handle_async_request(_httpx_request(request, "localhost", progress))
@@ -167,7 +168,7 @@ class _Progress:
     """How far a request came, told by httpx2's trace: it decides which bound of time is running."""
 
     def __init__(self, request: UpstreamRequest) -> None:
-        self.peer = describe(request.origin)
+        self.peer = describe(request.head.origin)
         self.bound: asyncio.Timeout | None = None
         self.share_s: float | None = None
         self.has_tcp = False
@@ -201,15 +202,16 @@ class _Progress:
 
 
 def _httpx_request(request: UpstreamRequest, host: str, progress: _Progress) -> httpx2.Request:
-    origin = request.origin
+    head = request.head
+    origin = head.origin
     scheme = "https" if origin.scheme == "https" else "http"
     return httpx2.Request(
-        request.method,
+        head.method,
         httpx2.URL(scheme=scheme, host=host, port=origin.port or None, path="/"),
-        headers=[(b"host", origin.host_header), *request.headers],
+        headers=[(b"host", origin.host_header), *head.headers, *request.more],
         content=request.body,
         extensions={
-            "target": request.target.encode(),  # as it is: httpx2's URLs would escape it anew
+            "target": head.target.encode(),  # as it is: httpx2's URLs would escape it anew
             "sni_hostname": origin.host.rstrip(
                 "."
             ),  # the certificate is checked for the name, not the address

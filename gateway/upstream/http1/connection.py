@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 from gateway.domain.errors import AttemptFailed, FailureClass
@@ -30,6 +30,8 @@ READ_BYTES = 32 * 1024
 _READ_BUFFER = memoryview(bytearray(READ_BYTES))
 """One for all connections of the process: what was read is copied out before anything else happens."""
 
+_nothing: Callable[[], int] = int  # which is 0 when called
+
 
 class Connection(asyncio.BufferedProtocol):
     """A connection, idle unless a response is expected on it.
@@ -48,6 +50,7 @@ class Connection(asyncio.BufferedProtocol):
         "_response",
         "_socket",
         "_transport",
+        "_unsent",
         "peer",
         "used_at",
     )
@@ -59,6 +62,7 @@ class Connection(asyncio.BufferedProtocol):
         self._parser = ResponseParser()
         self._response: Http1Response | None = None
         self._transport: asyncio.Transport | None = None
+        self._unsent = _nothing  # how much of the request is left
         self._socket: asyncio.Transport | None = None  # below TLS, where there is any
         self._is_fresh = True
         self._reading = True
@@ -66,7 +70,7 @@ class Connection(asyncio.BufferedProtocol):
         self.used_at = 0.0
 
     def start(self, response: Http1Response, request: Sequence[bytes], *, bodyless: bool) -> None:
-        """Send `request`, whose answer goes to `response`."""
+        """Send `request`, in one buffer or more, whose answer goes to `response`."""
         transport = self._transport
         if transport is None or self._response is not None:
             raise RuntimeError("the connection is not idle")
@@ -111,7 +115,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is connected."""
-        self._transport = self._socket = cast("asyncio.Transport", transport)
+        self._transport = self._socket = transport = cast("asyncio.Transport", transport)
+        self._unsent = transport.get_write_buffer_size
 
     def socket(self) -> asyncio.Transport:
         """The connected socket's transport.
@@ -126,6 +131,7 @@ class Connection(asyncio.BufferedProtocol):
     def secured(self, transport: asyncio.Transport) -> None:
         """TLS is established on the socket."""
         self._transport = transport
+        self._unsent = self._unsent_by_both
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # the loop's signature
         """Where to read to."""
@@ -138,8 +144,8 @@ class Connection(asyncio.BufferedProtocol):
             self._home.discard(self)
             self.abort()
             return
-        now, parser = self._now, self._parser
-        response.last_byte_at = now()
+        parser = self._parser
+        response.last_byte_at = self._now()
         body = parser.feed(_READ_BUFFER[:nbytes])
         sink = response.sink
         if sink is None:
@@ -164,6 +170,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._is_closed = True
         self._transport = self._socket = None
+        self._unsent = _nothing
         self._home.lost(self)
         has_begun = self._parser.has_begun
         self._parser.release()
@@ -187,7 +194,8 @@ class Connection(asyncio.BufferedProtocol):
             reason = f"{self.peer} sent what is not HTTP/1.1: {parser.error}"
             response.broke(AttemptFailed(FailureClass.BAD_RESPONSE, reason))
             return
-        if parser.reusable and not self._is_closed and not self._unsent_bytes():
+        # An upstream may answer before it has read all of the request.
+        if parser.reusable and not self._is_closed and not self._unsent():
             self._is_fresh = False
             self.used_at = response.last_byte_at
             if not self._reading:
@@ -197,10 +205,9 @@ class Connection(asyncio.BufferedProtocol):
             self.abort()
         response.ended()
 
-    def _unsent_bytes(self) -> int:
-        """What is left of the request: an upstream may answer before it has read it all."""
+    def _unsent_by_both(self) -> int:
+        """By TLS and by the socket below it."""
         transport, socket = self._transport, self._socket
         if transport is None or socket is None:
             return 0
-        unsent = transport.get_write_buffer_size()
-        return unsent if transport is socket else unsent + socket.get_write_buffer_size()
+        return transport.get_write_buffer_size() + socket.get_write_buffer_size()

@@ -6,7 +6,6 @@ import asyncio
 from dataclasses import dataclass
 
 from gateway.upstream.http1.connection import Connection
-from gateway.upstream.http1.request_encoder import RequestEncoder
 from gateway.upstream.port import Origin
 
 _CLOSING_S = (
@@ -28,11 +27,11 @@ class Pool:
     It opens and counts nothing: how many calls an upstream takes at once is the pipeline's to bound.
     """
 
-    __slots__ = ("_closed", "_idle", "_idle_limit", "_open", "dialing", "encoder", "origin")
+    __slots__ = ("_closed", "_idle", "_idle_limit", "_open", "dialing", "host_header", "origin")
 
     def __init__(self, origin: Origin, idle_limit: int) -> None:
         self.origin = origin
-        self.encoder = RequestEncoder(origin.host_header)
+        self.host_header = origin.host_header
         self._idle_limit = idle_limit
         self._idle: dict[Connection, None] = {}  # by the time of release, the latest last
         self._open: set[Connection] = set()

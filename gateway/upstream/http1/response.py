@@ -6,6 +6,8 @@ import asyncio
 import math
 from typing import Protocol
 
+import msgspec
+
 from gateway.domain.errors import AttemptFailed, FailureClass
 from gateway.upstream.http1.deadlines import Deadlines
 from gateway.upstream.http1.response_parser import ResponseParser, fields_of
@@ -13,6 +15,17 @@ from gateway.upstream.port import Sink, Timeouts
 
 _CLAIMED_TWICE = "a response's body is delivered once"
 HELD_BYTES = 65536  # body kept for a response that nobody reads yet; then the socket is left alone
+
+
+class _Needles(dict[bytes, bytes]):
+    """What a field is found by in a head. The names are those that the gateway ever asks for."""
+
+    def __missing__(self, name: bytes) -> bytes:
+        needle = self[name] = b"\r\n%b:" % name
+        return needle
+
+
+_NEEDLES = _Needles()
 
 
 class Wire(Protocol):
@@ -27,75 +40,38 @@ class Wire(Protocol):
         """The response wants nothing more: close the connection at once, without another call back."""
 
 
-class Http1Response:
+class Http1Response(msgspec.Struct, eq=False):
     """The `UpstreamResponse` of this transport.
 
     `head` is done when `status` and headers are there, or when `failure` says why they will never be.
     `stale` marks the failure of a kept connection which died before it could have brought an answer.
+    A struct, since one is made for each call: its defaults are filled in without Python.
     """
 
-    __slots__ = (
-        "_aborted",
-        "_body_waiter",
-        "_claimed",
-        "_complete",
-        "_deadlines",
-        "_fields",
-        "_held",
-        "_held_bytes",
-        "_hold_is_full",
-        "_limit",
-        "_loop",
-        "_lowered",
-        "_paused",
-        "_timeouts",
-        "_until",
-        "_waiting_since",
-        "_wire",
-        "due_at",
-        "failure",
-        "head",
-        "last_byte_at",
-        "sink",
-        "stale",
-        "status",
-    )
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        deadlines: Deadlines,
-        timeouts: Timeouts,
-        wire: Wire,
-        now: float,
-        due_at: float,
-    ) -> None:
-        """The request goes out on `wire` `now`; the head is due at `due_at` (`loop.time()`)."""
-        self._loop = loop
-        self._deadlines = deadlines
-        self._timeouts = timeouts
-        self._wire: Wire | None = wire
-        self.head: asyncio.Future[None] = loop.create_future()
-        self.failure: AttemptFailed | None = None
-        self.stale = False
-        self.status = 0
-        self._fields = b""  # the head as it came
-        self._lowered = b""  # the same, once a field is asked for
-        self.last_byte_at = now
-        self.sink: Sink | None = None
-        self._held: list[bytes] = []
-        self._held_bytes = 0
-        self._hold_is_full = False
-        self._paused = False
-        self._complete = False
-        self._aborted = False
-        self._claimed = False
-        self._limit: int | None = None
-        self._body_waiter: asyncio.Future[None] | None = None
-        self._waiting_since = now
-        self._until = math.inf
-        self.due_at = due_at
-        deadlines.arm(self, due_at)
+    _wire: Wire | None
+    _deadlines: Deadlines
+    _timeouts: Timeouts
+    head: asyncio.Future[None]
+    due_at: float = 0.0
+    last_byte_at: float = 0.0
+    status: int = 0
+    failure: AttemptFailed | None = None
+    stale: bool = False
+    whole: bytes | None = None
+    sink: Sink | None = None
+    _fields: bytes = b""  # the head as it came
+    _lowered: bytes = b""  # the same, once a field is asked for
+    _held: list[bytes] = []
+    _held_bytes: int = 0
+    _hold_is_full: bool = False
+    _paused: bool = False
+    _complete: bool = False
+    _aborted: bool = False
+    _claimed: bool = False
+    _limit: int | None = None
+    _body_waiter: asyncio.Future[None] | None = None
+    _waiting_since: float = 0.0
+    _until: float = math.inf
 
     # For the pipeline: see `UpstreamResponse`.
 
@@ -106,14 +82,16 @@ class Http1Response:
 
     def header(self, name: bytes) -> bytes | None:
         """The first header of this lower-case name."""
-        if not self._lowered:
-            self._lowered = self._fields.lower()
-        found = self._lowered.find(b"\r\n%b:" % name)
+        lowered = self._lowered
+        if not lowered:
+            lowered = self._lowered = self._fields.lower()
+        needle = _NEEDLES[name]
+        found = lowered.find(needle)
         if found < 0:
             return None
-        start = found + len(name) + 3
-        end = self._fields.find(b"\r\n", start)
-        return (self._fields[start:end] if end >= 0 else self._fields[start:]).strip()
+        fields, start = self._fields, found + len(needle)
+        end = fields.find(b"\r\n", start)
+        return (fields[start:end] if end >= 0 else fields[start:]).strip()
 
     def attach(self, sink: Sink) -> None:
         """Deliver the body to `sink`: what is held at once, the rest as it comes."""
@@ -127,6 +105,7 @@ class Http1Response:
             body = b"".join(self._held)
             self._held.clear()
             self._held_bytes = 0
+            self.whole = None
             sink.data(body)
             if self._aborted:
                 return
@@ -148,8 +127,9 @@ class Http1Response:
         if self._held_bytes > limit:
             self._check_limit()
         if not self._complete and self.failure is None:
-            self._body_waiter = self._loop.create_future()
-            self._waiting_since = self._loop.time()
+            loop = self.head.get_loop()
+            self._body_waiter = loop.create_future()
+            self._waiting_since = loop.time()
             self._deadlines.arm(self, min(self._waiting_since + self._timeouts.idle_s, until))
             if self._hold_is_full:
                 self._hold_is_full = False
@@ -161,7 +141,7 @@ class Http1Response:
                 raise
         if self.failure is not None:
             raise self.failure
-        return self._held[0] if len(self._held) == 1 else b"".join(self._held)
+        return self.whole or b""
 
     def pause(self) -> None:
         """Leave the socket alone; what was read already is still delivered."""
@@ -179,6 +159,7 @@ class Http1Response:
         self.sink = None
         self._held.clear()
         self._held_bytes = 0
+        self.whole = None
         if not self._complete:
             self._give_up(
                 AttemptFailed(FailureClass.BAD_RESPONSE, "the response was given up by the gateway")
@@ -188,7 +169,7 @@ class Http1Response:
 
     def arrived(self, parser: ResponseParser, body: bytes) -> None:
         """Bytes came before there was a sink: of the head, of the body, or of both."""
-        if self.status == 0 and parser.head_ready:
+        if not self.status and parser.head_ready:
             self.status = parser.status
             self._fields = parser.head
             self._deadlines.disarm(self)
@@ -208,10 +189,13 @@ class Http1Response:
         """The body is complete; the connection has gone its way already."""
         self._wire = None
         self._complete = True
-        if self._body_waiter is not None:
-            self._wake()
         if self.sink is not None:
             self.sink.end()
+            return
+        held = self._held
+        self.whole = held[0] if len(held) == 1 else b"".join(held)
+        if self._body_waiter is not None:
+            self._wake()
 
     def broke(self, failure: AttemptFailed) -> None:
         """The body, or even the head, will not be completed; the connection has gone already."""

@@ -46,23 +46,22 @@ class ResponseParser:
         # httptools calls these two without a Python frame in between.
         self.on_body = self._pieces.append
         self.on_message_begin = self._silence.clear
-        self._bodyless = False
         self._reset_machine()
+        self._came = b""
+        self._keep_alive = False
+        self._leftover = False
+        self._bodyless = False
+        self.status = 0
+        self.head = b""
+        self.error: str | None = None
         self.start(bodyless=False)
 
     def start(self, *, bodyless: bool) -> None:
-        """Get ready for the next response; `bodyless` if it answers HEAD."""
+        """Get ready for the next response of a `reusable` connection; `bodyless` if it answers HEAD."""
         if self._bodyless:
             self._reset_machine()  # llhttp cannot be told of HEAD, so it may still wait for a body
-        self.status = 0
-        self.head = b""
-        self._came = b""
-        self.head_ready = False
-        self.complete = False
-        self.error: str | None = None
         self._bodyless = bodyless
-        self._keep_alive = False
-        self._leftover = False
+        self.head_ready = self.complete = False
         self._chatter_bytes = 0
 
     def _reset_machine(self) -> None:
@@ -88,18 +87,18 @@ class ResponseParser:
         was_ready = self.head_ready
         if not was_ready:
             self._came += data
-            self._chatter_bytes += len(data)
-        feed, pieces = self._feed, self._pieces
+        pieces = self._pieces
         try:
-            feed(data)
+            self._feed(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             self._stop(str(error))
         if not pieces:
-            if was_ready:
-                self._chatter_bytes += len(data)
+            has_head_come = self.head_ready and not was_ready
+            self._chatter_bytes = 0 if has_head_come else self._chatter_bytes + len(data)
             if self._chatter_bytes > MAX_HEAD_BYTES and not self.complete and self.error is None:
                 self.error = f"more than {MAX_HEAD_BYTES} bytes of head, trailers or chunk extensions"
             return b""
+        self._chatter_bytes = 0
         if len(pieces) == 1:
             body = pieces.pop()
         else:
@@ -108,7 +107,6 @@ class ResponseParser:
         if self._bodyless:
             self._leftover = True
             return b""
-        self._chatter_bytes = 0
         return body
 
     def eof(self) -> None:
@@ -133,34 +131,34 @@ class ResponseParser:
         elif self.error is None:
             self.error = reason
 
+    def _refusal(self, reason: str) -> HttpParserError:
+        self.error = reason
+        return HttpParserError(reason)
+
     # Called by httptools.
 
     def on_headers_complete(self) -> None:
         """A head is complete. An interim one (1xx) is skipped, but counts towards the bound on heads."""
         if self.complete:
             raise HttpParserError("bytes behind the response")
-        status = self._http.get_status_code()
+        http = self._http
+        status = http.get_status_code()
         came = self._came.lstrip(b"\r\n")
         end = came.find(b"\r\n\r\n")
+        if status < 100 or status == 101:
+            raise self._refusal(f"status {status} where a final answer was due")
         if status < 200:
-            if status < 100 or status == 101:
-                self.error = f"status {status} where a final answer was due"
-                raise HttpParserError(self.error)
             self._came = came[end + 4 :]
             return
-        head = came[:end]
-        if head.count(b"\r\n") > MAX_HEADERS:
-            self.error = f"more than {MAX_HEADERS} headers"
-            raise HttpParserError(self.error)
-        if len(head) > MAX_HEAD_BYTES:
-            self.error = f"more than {MAX_HEAD_BYTES} bytes of head"
-            raise HttpParserError(self.error)
+        if came.count(b"\r\n", 0, end) > MAX_HEADERS:
+            raise self._refusal(f"more than {MAX_HEADERS} headers")
+        if end > MAX_HEAD_BYTES:
+            raise self._refusal(f"more than {MAX_HEAD_BYTES} bytes of head")
         self.status = status
-        self.head = head
+        self.head = came[:end]
         self._came = b""
         self.head_ready = True
-        self._chatter_bytes = 0
-        self._keep_alive = self._http.should_keep_alive()  # false once the message is complete, so asked here
+        self._keep_alive = http.should_keep_alive()  # false once the message is complete, so asked here
         if self._bodyless:
             self.complete = True
             self._silence.append(None)

@@ -5,13 +5,26 @@ from __future__ import annotations
 import asyncio
 import ssl
 
+import msgspec
+
 from gateway.domain.errors import AttemptFailed, FailureClass
 from gateway.upstream.http1.connection import Connection
 from gateway.upstream.http1.deadlines import Deadlines
 from gateway.upstream.http1.dialer import Dialer, describe
 from gateway.upstream.http1.pool import Pool, PoolStats
+from gateway.upstream.http1.request_encoder import encode, encode_head
 from gateway.upstream.http1.response import Http1Response
-from gateway.upstream.port import Origin, UpstreamRequest
+from gateway.upstream.port import Origin, RequestHead, UpstreamRequest
+
+_REMEMBERED = 256  # heads: one for each credential and route in use; the memory is dropped when it is full
+
+
+class _Way(msgspec.Struct, frozen=True):
+    """What is the same for all requests of one head."""
+
+    pool: Pool
+    start: bytes
+    bodyless: bool
 
 
 class Http1Transport:
@@ -42,7 +55,7 @@ class Http1Transport:
         self._idle_limit = idle_limit
         self._idle_age_s = idle_age_s
         self._pools: dict[Origin, Pool] = {}
-        self._last_pool: Pool | None = None
+        self._ways: dict[RequestHead, _Way] = {}
         self._reaper: asyncio.TimerHandle | None = None
         self._is_closed = False
 
@@ -53,21 +66,19 @@ class Http1Transport:
         saw the request, in all likelihood: the request goes out once more, on a fresh connection (RFC 9112,
         section 9.3.1). On a fresh connection, or after any byte, nothing is ever sent twice.
         """
-        pool = self._last_pool
-        if pool is None or pool.origin is not request.origin:
-            pool = self._pool(request.origin)
-        payload = pool.encoder.encode(request)
-        timeouts = request.timeouts
-        bodyless = request.method == "HEAD"
+        way = self._ways.get(request.head) or self._way(request.head)
+        pool, timeouts = way.pool, request.timeouts
+        payload = encode(way.start, request)
         connection = pool.take()
         due_at = 0.0
         while True:
             if connection is None:
                 connection = await self._dial(pool, timeouts.connect_s)
-            now = self._loop.time()
-            due_at = due_at or now + timeouts.first_token_s
-            response = Http1Response(self._loop, self._deadlines, timeouts, connection, now, due_at)
-            connection.start(response, payload, bodyless=bodyless)
+            loop, deadlines = self._loop, self._deadlines
+            due_at = due_at or loop.time() + timeouts.first_token_s
+            response = Http1Response(connection, deadlines, timeouts, loop.create_future())
+            deadlines.arm(response, due_at)
+            connection.start(response, payload, bodyless=way.bodyless)
             try:
                 await response.head
             except asyncio.CancelledError:
@@ -96,6 +107,15 @@ class Http1Transport:
         """What is open, for each origin that has anything open."""
         return {origin: pool.stats for origin, pool in self._pools.items() if pool.stats.open}
 
+    def _way(self, head: RequestHead) -> _Way:
+        """What requests of `head` begin with, and where they go."""
+        pool = self._pool(head.origin)
+        way = _Way(pool, encode_head(head, pool.host_header), head.method == "HEAD")
+        if len(self._ways) >= _REMEMBERED:
+            self._ways.clear()
+        self._ways[head] = way
+        return way
+
     def _pool(self, origin: Origin) -> Pool:
         if not self._is_started:
             self._is_started = True
@@ -109,7 +129,6 @@ class Http1Transport:
             except UnicodeError as error:  # a name that cannot even stand in a Host header
                 reason = f"cannot resolve {origin.host}: not a host name"
                 raise AttemptFailed(FailureClass.CONNECT, reason) from error
-        self._last_pool = pool
         return pool
 
     async def _dial(self, pool: Pool, connect_s: float) -> Connection:
@@ -141,5 +160,5 @@ class Http1Transport:
                 next_at = min(next_at, used_at + self._idle_age_s)
             if pool.is_unused:
                 del self._pools[origin]
-                self._last_pool = None
+                self._ways.clear()
         self._reaper = self._loop.call_at(next_at, self._reap) if self._pools else None

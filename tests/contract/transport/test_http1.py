@@ -97,6 +97,19 @@ async def test_garbage_behind_an_answer_spoils_only_the_connection(http1: Http1T
             assert len(server.peers) == n
 
 
+async def test_heads_are_remembered_by_themselves_and_not_for_ever(http1: Http1Transport) -> None:
+    async with serving(answering(*[answer()] * 605)) as server:
+        kept = post(server.origin, b"a")
+        for n in range(300):  # others die, and their places in memory come again
+            headers = ((b"x", b"%d" % n),)
+            await (await http1.send(post(server.origin, b"bb", headers=headers))).read(100)
+            await (await http1.send(kept)).read(100)
+        seen = server.peers[0].requests
+        assert [b"\r\nx: %d\r\n" % (n // 2) in each for n, each in enumerate(seen)] == [True, False] * 300
+        assert len(set(seen[1::2])) == 1
+        assert len(http1._ways) <= 256
+
+
 async def test_bytes_on_an_idle_connection_close_it(http1: Http1Transport) -> None:
     async def talkative(peer: Peer) -> None:
         await peer.request()

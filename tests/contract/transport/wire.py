@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from gateway.domain.errors import AttemptFailed
-from gateway.upstream.port import Origin, Timeouts, UpstreamRequest
+from gateway.upstream.port import Origin, RequestHead, Timeouts, UpstreamRequest
 from tests.support.scripted_server import Peer, Script
 
 PATIENT = Timeouts(connect_s=5, first_token_s=5, idle_s=5)
@@ -14,8 +14,8 @@ HEADERS = ((b"authorization", b"Bearer sk-secret"), (b"content-type", b"applicat
 
 
 def post(origin: Origin, body: bytes = b"{}", timeouts: Timeouts = PATIENT, **fields: Any) -> UpstreamRequest:
-    request = {"method": "POST", "target": "/v1/chat/completions", "headers": HEADERS} | fields
-    return UpstreamRequest(origin=origin, body=body, timeouts=timeouts, **request)
+    head = {"method": "POST", "target": "/v1/chat/completions", "headers": HEADERS} | fields
+    return UpstreamRequest(RequestHead(origin, **head), body, timeouts)
 
 
 def answer(body: bytes = b"ok", *headers: bytes, status: bytes = b"200 OK") -> bytes:

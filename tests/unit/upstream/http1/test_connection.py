@@ -90,8 +90,8 @@ class Bench:
         self.connection.connection_made(self.transport)
 
     def start(self) -> Http1Response:
-        now = self.loop.time()
-        response = Http1Response(self.loop, self.deadlines, Timeouts(), self.connection, now, now + 60)
+        response = Http1Response(self.connection, self.deadlines, Timeouts(), self.loop.create_future())
+        self.deadlines.arm(response, self.loop.time() + 60)
         self.connection.start(response, [b"request"], bodyless=False)
         return response
 
