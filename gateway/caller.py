@@ -37,12 +37,8 @@ class Answer(Protocol):
 class Caller(Protocol):
     """Whoever called and waits for the answer."""
 
-    @property
-    def is_gone(self) -> bool:
-        """True when the client has left."""
-
-    def watch(self, reader: Reader | None) -> None:
-        """Tell `reader` when the client lags or leaves; None stops that."""
+    def watch(self, reader: Reader) -> None:
+        """Tell `reader` when the client lags or leaves; at once where it has left."""
 
     def reply(self, body: bytes, answer: Answer) -> None:
         """Send a whole JSON reply."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import msgspec
 
@@ -18,13 +18,12 @@ from gateway.cache.lead import Lead
 from gateway.cached_calls import CachedCalls, Work
 from gateway.caller import Caller
 from gateway.domain.call import Call, CallOptions
-from gateway.domain.errors import Draining, GatewayError, PinNotAllowed, StreamBroken
+from gateway.domain.errors import Draining, PinNotAllowed, StreamBroken
 from gateway.domain.facts import Facts
 from gateway.domain.plan import Plan, Target
 from gateway.domain.principal import Principal
 from gateway.gate import Gate
 from gateway.relay.pump import Limits, Pump
-from gateway.relay.reply import Reply
 from gateway.routing.calendar import Calendar
 from gateway.routing.health import Health
 from gateway.routing.planner import plan, usual
@@ -71,58 +70,69 @@ class CallService:
         self._draw = draw
         self._calendar = Calendar(wall_clock)
         self._streams: set[Pump] = set()
-        self._unanswered: set[_Unanswered] = set()
+        self._begun: set[Work] = set()
         self.is_refusing = False
 
-    async def handle(
+    def begin(
         self, call: Call, options: CallOptions, principal: Principal, caller: Caller, facts: Facts
-    ) -> None:
-        """Serve one call. Refusals, and failures before the commit point, are raised."""
+    ) -> Work:
+        """What is to be served, by what holds now. Whoever begins it awaits `handle`, and `end`s it.
+
+        Raises:
+            ModelNotFound, ModelNotAllowed, PinNotAllowed, Draining: it is not served.
+        """
         snapshot = self._snapshots.current
-        target = self._resolve(call, principal, snapshot, facts)
-        self._check(options, principal, snapshot)
-        with _Unanswered(caller, facts, self._unanswered, self._loop) as unanswered:
-            if not self._gate.enter():
-                await self._gate.wait()
-            try:
-                work = Work(call, target, options, principal, snapshot, caller, facts, unanswered.over)
-                is_kept = target.cache is not None or options.cache is not None
-                await (self._cached.serve(work, self) if is_kept else self.serve(work))
-            finally:
-                self._gate.leave()
+        facts.requested, facts.stream = call.model, call.stream
+        target = snapshot.catalogue.resolve(call.model, principal)
+        facts.alias, facts.release = target.alias, target.release
+        if options.pin is not None:
+            _check_pin(options.pin, principal, snapshot)
+        if self.is_refusing:
+            raise Draining(_DRAINING)
+        task = asyncio.current_task(self._loop)  # without the loop it would ask for the process id first
+        work = Work(call, target, options, principal, snapshot, caller, facts, task)
+        self._begun.add(work)
+        caller.watch(work)
+        work.has_place = self._gate.enter()
+        return work
+
+    def handle(self, work: Work) -> Coroutine[Any, Any, None]:
+        """Serve it, once it has a place. Refusals, and failures before the commit point, are raised."""
+        if not work.has_place:
+            return self._queue_up(work)
+        if work.target.cache is not None or work.options.cache is not None:
+            return self._cached.serve(work, self)
+        return self.serve(work)
+
+    def end(self, work: Work) -> None:
+        """It is over, however it ended."""
+        self._begun.discard(work)
+        if work.has_place:
+            self._gate.leave()
+
+    async def _queue_up(self, work: Work) -> None:
+        await self._gate.wait()
+        work.has_place = True
+        await self.handle(work)
 
     async def serve(self, work: Work) -> None:
         """Admit the call, make it, answer its caller: as if there were no cache."""
-        call, snapshot, facts = work.call, work.snapshot, work.facts
+        call, options, snapshot, facts = work.call, work.options, work.snapshot, work.facts
         async with self._accounting.hold(call, work.target, work.principal, snapshot, facts) as hold:
-            decision = self._plan(hold.held.target, work.options)
-            served = await self._attempts.run(call, hold.held, decision, work.options, snapshot, facts)
+            decision = self._plan(hold.held.target, options)
+            served = await self._attempts.run(call, hold.held, decision, options, snapshot, facts)
             work.answering()
             try:
                 answer = served.answer
                 if isinstance(answer, Pump):
                     await self._relay(answer, served, hold, work)
                 else:
-                    await self._reply(answer, served, hold, work)
+                    usage = facts.usage = answer.usage
+                    facts.service_tier = answer.service_tier
+                    await hold.settle(usage, answer.text() if usage is None else None)
+                    work.caller.reply(answer.body, served.response)
             finally:
                 self._attempts.release(served)
-
-    def _resolve(self, call: Call, principal: Principal, snapshot: Snapshot, facts: Facts) -> Target:
-        facts.requested = call.model
-        facts.stream = call.stream
-        target = snapshot.catalogue.resolve(call.model, principal)
-        facts.alias = target.alias
-        facts.release = target.release
-        return target
-
-    def _check(self, options: CallOptions, principal: Principal, snapshot: Snapshot) -> None:
-        if options.pin is not None:
-            if not principal.may_pin:
-                raise PinNotAllowed("This key may not choose its upstream (x-tunegate-upstream).")
-            if options.pin not in snapshot.clients:
-                raise PinNotAllowed("x-tunegate-upstream names no upstream of this gateway.")
-        if self.is_refusing:
-            raise Draining(_DRAINING)
 
     def _plan(self, target: Target, options: CallOptions) -> Plan:
         today = self._calendar.today()
@@ -131,12 +141,6 @@ class CallService:
             now, draw = self._clock(), self._draw()
             decision = plan(target.candidates, self._health, now, draw, options.pin, today=today)
         return decision if options.fallback else decision.first_only()
-
-    async def _reply(self, reply: Reply, served: Served, hold: Hold, work: Work) -> None:
-        facts = work.facts
-        facts.usage, facts.service_tier = reply.usage, reply.service_tier
-        await hold.settle(reply.usage, reply.text() if reply.usage is None else None)
-        work.caller.reply(reply.body, served.response)
 
     async def _relay(self, pump: Pump, served: Served, hold: Hold, work: Work) -> None:
         caller, facts = work.caller, work.facts
@@ -164,8 +168,19 @@ class CallService:
 
     async def lead(self, work: Work, lead: Lead) -> None:
         """The same for all who want this answer; they leave as one, with the last of them."""
-        with _Unanswered(lead, work.facts, self._unanswered, self._loop) as unanswered:
-            await self.serve(msgspec.structs.replace(work, caller=lead, answering=unanswered.over))
+        task = asyncio.current_task(self._loop)
+        flight = msgspec.structs.replace(work, caller=lead, task=task, has_place=False, instead=None)
+        self._begun.add(flight)
+        lead.watch(flight)
+        try:
+            await self.serve(flight)
+        except asyncio.CancelledError:
+            if flight.instead is None:
+                raise
+            raise flight.instead from None
+        finally:
+            lead.watch(None)
+            self.end(flight)
 
     def hold_free(self, work: Work) -> Hold:
         """Admit a call that needs no model's work."""
@@ -176,67 +191,15 @@ class CallService:
         self._cached.stop_calls()
         for pump in list(self._streams):
             pump.stop(StreamBroken("gateway_draining", "The gateway is shutting down."))
-        for unanswered in list(self._unanswered):
-            unanswered.interrupt(Draining(_DRAINING), "gateway_draining")
+        for work in list(self._begun):
+            work.interrupt(Draining(_DRAINING), "gateway_draining")
 
 
-class _Unanswered:
-    """A call of which nothing was sent yet: it can still be given up as a whole, and its upstream with it.
-
-    It is when its client leaves, and when the process must.
-    """
-
-    __slots__ = ("_caller", "_facts", "_instead", "_others", "_task")
-
-    def __init__(
-        self, caller: Caller, facts: Facts, others: set[_Unanswered], loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self._caller = caller
-        self._facts = facts
-        self._others = others
-        self._task = asyncio.current_task(loop)  # without the loop it would ask for the process id first
-        self._instead: GatewayError | None = None
-
-    def __enter__(self) -> Self:
-        self._others.add(self)
-        self._caller.watch(self)
-        if self._caller.is_gone:
-            self.client_gone()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._task is None:
-            return
-        if self._instead is not None and kind is asyncio.CancelledError:
-            self._task.uncancel()
-            self.over()
-            raise self._instead
-        self.over()
-
-    def over(self) -> None:
-        """Something is about to be sent: whoever sends it watches the client from now on."""
-        if self._task is not None:
-            self._task = None
-            self._others.discard(self)
-            self._caller.watch(None)
-
-    def interrupt(self, instead: GatewayError, error_type: str) -> None:
-        """Give the call up; its caller is told `instead`, and its record says `error_type`."""
-        if self._task is not None and self._instead is None:
-            self._instead = instead
-            self._facts.error_type = error_type
-            self._task.cancel()
-
-    def client_gone(self) -> None:
-        """Give the call up; nobody is there to be told."""
-        if self._task is not None:
-            self._task.cancel()
-
-    def pause(self) -> None:
-        """Nothing is flowing yet."""
-
-    def resume(self) -> None:
-        """Nothing is flowing yet."""
+def _check_pin(pin: str, principal: Principal, snapshot: Snapshot) -> None:
+    if not principal.may_pin:
+        raise PinNotAllowed("This key may not choose its upstream (x-tunegate-upstream).")
+    if pin not in snapshot.clients:
+        raise PinNotAllowed("x-tunegate-upstream names no upstream of this gateway.")
 
 
 _OF_THE_UPSTREAM = frozenset({"upstream_error", "stream_truncated", "stream_stalled"})

@@ -78,8 +78,28 @@ class Keyring:
         self._guesses = guesses
         self._entries: dict[str, _Entry] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._pepper = os.urandom(32)
+        self._keyed = blake2b(digest_size=16, key=os.urandom(32))
         self._proofs: dict[bytes, tuple[_Entry, float]] = {}
+
+    def remembered(self, authorization: bytes | None) -> Principal | None:
+        """The principal of a header that opened a key a moment ago; None where `authenticate` has to look.
+
+        What is compared is a keyed hash too, which costs a tenth of taking the header apart and of its HMAC.
+        """
+        proof = self._proof(authorization)
+        proven = self._proofs.get(proof)
+        if proven is None:
+            return None
+        entry, until = proven
+        now = self._clock()
+        if (
+            now - entry.read_at < FRESH_S
+            and now - entry.seen_at < _SEEN_EVERY_S
+            and self._wall_clock() < until
+        ):
+            return entry.principal
+        del self._proofs[proof]
+        return None
 
     async def authenticate(self, authorization: bytes | None, client: Client = None) -> Principal:
         """The principal of an Authorization header; `client` is the peer's address and port.
@@ -89,22 +109,18 @@ class Keyring:
             StoreUnavailable: the key is not known here and the store is away.
             Overloaded: too many keys that are not known here wait to be looked up.
         """
-        # A header that has opened a key opens it again while nothing else is known: what is compared then is
-        # a keyed hash too, which costs a tenth of taking the header apart and of its HMAC.
-        proof = blake2b(authorization or b"", digest_size=16, key=self._pepper).digest()
-        proven = self._proofs.get(proof)
-        if proven is not None:
-            entry, until = proven
-            now = self._clock()
-            is_fresh = now - entry.read_at < FRESH_S and now - entry.seen_at < _SEEN_EVERY_S
-            if is_fresh and self._wall_clock() < until:
-                return entry.principal
-            del self._proofs[proof]
+        if (principal := self.remembered(authorization)) is not None:
+            return principal
         entry, until = await self._open(authorization, client)
         if len(self._proofs) >= MAX_KEYS:
             self._proofs.clear()
-        self._proofs[proof] = entry, until
+        self._proofs[self._proof(authorization)] = entry, until
         return entry.principal
+
+    def _proof(self, authorization: bytes | None) -> bytes:
+        keyed = self._keyed.copy()
+        keyed.update(authorization or b"")
+        return keyed.digest()
 
     async def _open(self, authorization: bytes | None, client: Client) -> tuple[_Entry, float]:
         """The entry of the key, and how long its record says that it opens with this header, unix seconds."""

@@ -51,14 +51,11 @@ class Lead:
 
     # -- the caller's side
 
-    @property
-    def is_gone(self) -> bool:
-        """True when nobody waits any more."""
-        return self._is_gone
-
     def watch(self, reader: Reader | None) -> None:
-        """Tell `reader` when all lag or have left; None stops that."""
+        """Tell `reader` when all lag or have left; at once where they have. None stops that."""
         self._reader = reader
+        if reader is not None and self._is_gone:
+            reader.client_gone()
 
     def reply(self, body: bytes, answer: Answer) -> None:
         """A whole JSON reply."""

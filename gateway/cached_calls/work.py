@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -13,6 +13,7 @@ from gateway.cache.lead import Lead
 from gateway.caller import Caller
 from gateway.domain.cache import CacheAsk, CachePolicy
 from gateway.domain.call import Call, CallOptions
+from gateway.domain.errors import GatewayError
 from gateway.domain.facts import Facts
 from gateway.domain.plan import Target
 from gateway.domain.principal import Principal
@@ -30,11 +31,16 @@ class FreeHold(Protocol):
         """Give back what it holds, as if it had not been admitted."""
 
 
-class Work(msgspec.Struct, frozen=True):
-    """One call to be served, and what the pipeline knows of it.
+class Work(msgspec.Struct, eq=False):
+    """One call that is served, and what the pipeline knows of it.
+
+    While nothing was sent of it, it can be given up as a whole, and its upstream with it. It is when its
+    client leaves, and when the process must.
 
     Args:
-        answering: to be called before anything is sent.
+        task: that serves it; None once it is being answered.
+        has_place: among the calls that the gate lets in.
+        instead: what its caller is told where the process has given it up.
     """
 
     call: Call
@@ -44,7 +50,31 @@ class Work(msgspec.Struct, frozen=True):
     snapshot: Snapshot
     caller: Caller
     facts: Facts
-    answering: Callable[[], None]
+    task: asyncio.Task[Any] | None = None
+    has_place: bool = False
+    instead: GatewayError | None = None
+
+    def answering(self) -> None:
+        """Something is about to be sent: whoever sends it watches the client from now on."""
+        self.task = self.instead = None
+
+    def interrupt(self, instead: GatewayError, error_type: str) -> None:
+        """Give the call up; its caller is told `instead`, and its record says `error_type`."""
+        if self.task is not None and self.instead is None:
+            self.instead = instead
+            self.facts.error_type = error_type
+            self.task.cancel()
+
+    def client_gone(self) -> None:
+        """Give the call up; nobody is there to be told."""
+        if self.task is not None:
+            self.task.cancel()
+
+    def pause(self) -> None:
+        """Nothing is flowing yet."""
+
+    def resume(self) -> None:
+        """Nothing is flowing yet."""
 
     @property
     def ask(self) -> CacheAsk:

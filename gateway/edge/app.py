@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from gateway.auth.keyring import Keyring
+from gateway.cached_calls import Work
 from gateway.domain.errors import (
     GatewayError,
     MethodNotAllowed,
@@ -35,6 +36,7 @@ from gateway.snapshot import Snapshots
 log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
 _CLIENT_LEFT = 499
+_NOTED = frozenset({b"x-request-id", b"x-client-request-id", b"traceparent"})
 _TOO_MANY = "This gateway has all the connections that it may have; try again later."
 
 
@@ -87,44 +89,55 @@ class DataPlane:
 
     async def __call__(self, exchange: Exchange) -> None:
         """Serve one request; every outcome is answered, counted and logged."""
-        facts = Facts(self._ids.next(), exchange.started_at, method=exchange.method, path=exchange.path)
+        facts = Facts(self._ids.next(), exchange.started_at, exchange.method, exchange.path)
+        work: Work | None = None
         self.in_flight += 1
         try:
-            if exchange.path in OPEN:
-                self._health(exchange, facts)
-            else:
-                await self._serve(exchange, facts)
+            work = await self._begin(exchange, facts)
+            if work is not None:
+                await self._service.handle(work)
         except GatewayError as error:
             self._refuse(exchange, facts, render(error))
         except asyncio.CancelledError:
-            if not exchange.disconnected:
+            if work is not None and work.instead is not None:
+                self._refuse(exchange, facts, render(work.instead))
+            elif exchange.disconnected:
+                facts.status, facts.error_type = _CLIENT_LEFT, "client_left"
+            else:
                 raise
-            facts.status, facts.error_type = _CLIENT_LEFT, "client_left"
         except Exception:  # the edge: whatever escapes is a bug, and its caller is told nothing of it
             log.exception("a request failed", request_id=facts.request_id, path=facts.path)
             self._refuse(exchange, facts, render_unexpected())
         finally:
+            if work is not None:
+                self._service.end(work)
             exchange.over()
             self.in_flight -= 1
             facts.status = facts.status or exchange.status or _CLIENT_LEFT
             self._observer.ended(facts, self._clock())
 
-    async def _serve(self, exchange: Exchange, facts: Facts) -> None:
-        """Who calls, where to, and with what; then the call itself."""
-        self._note_headers(exchange.headers, facts)
-        principal = await self._keyring.authenticate(exchange.headers.get(b"authorization"), exchange.client)
+    async def _begin(self, exchange: Exchange, facts: Facts) -> Work | None:
+        """Who calls, where to, and with what: the call to serve; None where all is answered."""
+        if exchange.path in OPEN:
+            self._health(exchange, facts)
+            return None
+        headers = exchange.headers
+        if self._tracing is not None or not _NOTED.isdisjoint(headers):
+            self._note_headers(headers, facts)
+        keyring, presented = self._keyring, headers.get(b"authorization")
+        principal = keyring.remembered(presented) or await keyring.authenticate(presented, exchange.client)
         facts.key_id = principal.key_id
         route = _allowed(match(facts.method, facts.path), principal, facts)
         if route.call is None:
             await self._answer(exchange, route, principal, facts)
-            return
+            return None
         if exchange.is_spare:
             raise Overloaded(_TOO_MANY)
         server = self._snapshots.current.settings.server
         body = await exchange.read_body(server.max_body_bytes, server.body_timeout_s)
         call = parse_call(route.call, body, server.max_json_depth)
-        options = options_of(exchange.headers)
-        await self._service.handle(call, options, principal, Caller(exchange, facts, self._clock), facts)
+        caller = Caller(exchange, facts, self._clock)
+        return self._service.begin(call, options_of(headers), principal, caller, facts)
 
     def _note_headers(self, headers: Mapping[bytes, bytes], facts: Facts) -> None:
         client_id = headers.get(b"x-request-id") or headers.get(b"x-client-request-id")

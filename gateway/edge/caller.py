@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from gateway.domain.errors import StreamBroken
 from gateway.domain.facts import Facts
 from gateway.edge.exchange import Exchange, Reader
@@ -14,24 +16,18 @@ _EVENT_STREAM = b"text/event-stream; charset=utf-8"
 _DONE = b"data: [DONE]\n\n"
 
 
-class Caller:
+class Caller(msgspec.Struct, eq=False):
     """Answers one request of a route that calls a model."""
 
-    __slots__ = ("_clock", "_exchange", "_facts")
+    _exchange: Exchange
+    _facts: Facts
+    _clock: Callable[[], float]
 
-    def __init__(self, exchange: Exchange, facts: Facts, clock: Callable[[], float]) -> None:
-        self._exchange = exchange
-        self._facts = facts
-        self._clock = clock
-
-    @property
-    def is_gone(self) -> bool:
-        """True when the client has left."""
-        return self._exchange.disconnected
-
-    def watch(self, reader: Reader | None) -> None:
-        """Tell `reader`, from now on, when the client lags or leaves; None stops that."""
+    def watch(self, reader: Reader) -> None:
+        """Tell `reader` when the client lags or leaves; at once where it has left."""
         self._exchange.reader = reader
+        if self._exchange.disconnected:
+            reader.client_gone()
 
     def reply(self, body: bytes, answer: Answer) -> None:
         """Send a whole JSON reply."""

@@ -93,6 +93,7 @@ class Exchange:
         """The application has done all it will; a reply that is not whole by now never will be."""
         self.protocol.tasks.discard(self.task)
         self.body = b""  # an idle connection keeps its last exchange, which may have been a long one
+        self.reader = None
         if not self.response_complete and not self.disconnected:
             unsent, self.unsent = self.unsent, b""
             if unsent:

@@ -123,8 +123,6 @@ class Pipeline:
         facts.model, facts.upstream, facts.fallback = "gpt-4o", "openai", upstream.fallback
         ear = _Ear()
         caller.watch(ear)
-        if caller.is_gone:
-            ear.client_gone()
         drain: Drain | None = None
         for step in upstream.steps:
             if isinstance(step, BaseException) and not (isinstance(step, StreamBroken) and drain is not None):
@@ -161,8 +159,6 @@ class Pipeline:
 
 class Client:
     """A caller that writes down what it gets."""
-
-    is_gone = False
 
     def __init__(self) -> None:
         self.body: bytes | None = None
@@ -261,7 +257,6 @@ class Worker:
             snapshot=cast("Snapshot", SimpleNamespace(settings=loaded, prices=PriceBook(loaded))),
             caller=client,
             facts=Facts(self._new_id(), 0.0),
-            answering=lambda: None,
         )
         task = asyncio.get_running_loop().create_task(self.calls.serve(work, self._pipeline))
         return Request(work, client, task)
