@@ -70,11 +70,11 @@ class Lane:
         self._trouble = "it was not opened"
         self._away_as: type[StoreAway] = StoreAway
         self._failures = 0
+        self._answers = 0  # what the wire had counted at the last look
         self._wire: Wire | None = None
         self._connected_at = -math.inf
         self._queue: list[Waiter] = []
         self._packed: list[bytes] = []
-        self._is_flush_due = False
         self._sent_at = -math.inf
         self._hold: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -156,23 +156,15 @@ class Lane:
             raise self._away()
         future = self._loop.create_future()
         deadline = self._clock() + (self._timeout_s if timeout_s is None else timeout_s)
+        if not self._packed and self._hold is None:
+            self._loop.call_soon(self._flush)
         self._queue.append((future, deadline))
         self._packed.append(packed)
-        if not self._is_flush_due and self._hold is None:
-            self._is_flush_due = True
-            self._loop.call_soon(self._flush)
         if deadline < self._wake_at:
             self._wake(deadline)
         return future
 
     # What the wire tells.
-
-    def answered(self) -> None:
-        """A call has its reply: failures are no longer in a row, and what was kept may leave."""
-        self._failures = 0
-        if self._queue and not self._is_flush_due:
-            self._is_flush_due = True
-            self._loop.call_soon(self._flush)  # behind those whom the replies have woken
 
     def refused(self, error: StoreReplyError) -> None:
         """The server is still loading its data, or no longer a primary."""
@@ -184,6 +176,7 @@ class Lane:
 
     def lost(self, why: str) -> None:
         """The connection is gone: look for the next one."""
+        self._look_for_answers()
         self._wire = None
         self._trouble = why
         self._stir.set()
@@ -197,11 +190,12 @@ class Lane:
         So calls join in one write as long as the server takes for the one before: under load a few writes
         carry everything, and a lane that is at rest waits for nothing.
         """
-        self._is_flush_due = False
-        if self._wire is None or not self._queue:
+        wire, packed = self._wire, self._packed
+        if wire is None or not packed:
             return
         now = self._clock()
-        if self._wire.waiters and now < self._sent_at + HOLD_S:
+        if wire.waiters and now < self._sent_at + HOLD_S:
+            wire.when_answered = self._flush_soon
             if self._hold is None:
                 self._hold = self._loop.call_later(HOLD_S, self._end_hold)
             return
@@ -209,8 +203,11 @@ class Lane:
             self._hold.cancel()
             self._hold = None
         self._sent_at = now
-        self._wire.send(self._packed, self._queue)
+        wire.send(packed, self._queue)
         self._queue, self._packed = [], []
+
+    def _flush_soon(self) -> None:
+        self._loop.call_soon(self._flush)  # behind those whom the replies have woken
 
     def _end_hold(self) -> None:
         self._hold = None
@@ -275,10 +272,17 @@ class Lane:
 
     def _fail(self, why: str) -> None:
         self._trouble = why
+        self._look_for_answers()
         self._failures += 1
         if self._failures >= FAILURES_TO_OPEN:
             self._change(is_up=False)
             self._stir.set()
+
+    def _look_for_answers(self) -> None:
+        """Failures with an answer behind them are not in a row with those to come."""
+        if self._wire is not None and self._wire.answers != self._answers:
+            self._answers = self._wire.answers
+            self._failures = 0
 
     def _recover(self) -> None:
         self._failures = 0

@@ -23,9 +23,6 @@ _MORE = object()  # what the reader says when it needs more bytes; a reply is ne
 class WireOwner(Protocol):
     """Who wants to know how the connection does."""
 
-    def answered(self) -> None:
-        """At least one call that was still waited for has its reply."""
-
     def refused(self, error: StoreReplyError) -> None:
         """The server is there but of no use: it loads its data, or is a replica."""
 
@@ -38,12 +35,18 @@ class Wire(asyncio.Protocol):
 
     A call that nobody waits for any more (timed out, cancelled) keeps its place in `waiters`, so that its
     late reply is dropped and all others still meet their own calls.
+
+    Attributes:
+        answers: how many replies were of use: somebody still waited for them, and the server is fit to serve.
+        when_answered: called once, when the next of them were handed out.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.waiters: deque[Waiter] = deque()
         self.heard_at = clock()
         self.is_closed = False
+        self.answers = 0
+        self.when_answered: Callable[[], None] | None = None
         self.owner: WireOwner | None = None
         self.gone = asyncio.Event()
         self._clock = clock
@@ -53,7 +56,7 @@ class Wire(asyncio.Protocol):
     def send(self, packed: Sequence[bytes], waiters: Sequence[Waiter]) -> None:
         """Write all commands at once; `waiters` has one entry for each."""
         self.waiters.extend(waiters)
-        self._transport.write(packed[0] if len(packed) == 1 else b"".join(packed))
+        self._transport.write(b"".join(packed))  # of one it is the same bytes, uncopied
 
     def close(self, why: str) -> None:
         """Drop the connection now and fail what is in flight with `StoreAway(why)`. Idempotent."""
@@ -79,31 +82,32 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Part of `asyncio.Protocol`."""
         self.heard_at = self._clock()
-        reader = self._reader
-        next_waiter = self.waiters.popleft
-        was_answered = False
+        reader, waiters = self._reader, self.waiters
+        before = self.answers
         try:
             reader.feed(data)
-            reply = reader.gets()
-            while reply is not _MORE:
-                future = next_waiter()[0]
+            while (reply := reader.gets()) is not _MORE:
+                future = waiters.popleft()[0]
                 if not future.done():
-                    if type(reply) is not StoreReplyError:
-                        future.set_result(reply)
-                        was_answered = True
+                    if type(reply) is StoreReplyError:
+                        self._refuse(future, reply)
                     else:
-                        future.set_exception(_error(reply))
-                        if reply.code not in _UNFIT:
-                            was_answered = True
-                        elif self.owner is not None:
-                            self.owner.refused(reply)
-                reply = reader.gets()
+                        future.set_result(reply)
+                        self.answers += 1
         except hiredis.ProtocolError:
             self.close("the server does not speak the Redis protocol")
         except IndexError:
             self.close("the server sent a reply that no call asked for")
-        if was_answered and self.owner is not None:
-            self.owner.answered()
+        if self.when_answered is not None and self.answers > before:
+            then, self.when_answered = self.when_answered, None
+            then()
+
+    def _refuse(self, future: asyncio.Future[Any], reply: StoreReplyError) -> None:
+        future.set_exception(_error(reply))
+        if reply.code not in _UNFIT:
+            self.answers += 1
+        elif self.owner is not None:
+            self.owner.refused(reply)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Part of `asyncio.Protocol`."""

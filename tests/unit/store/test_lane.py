@@ -140,6 +140,24 @@ async def test_four_failures_and_an_answer_and_four_failures_are_not_in_a_row(la
     assert not lane.is_up
 
 
+async def test_an_answer_counts_even_where_the_connection_is_lost_behind_it(lane, address):
+    await lane.open()
+    (transport,) = address.transports
+    for future in [lane.send(PING) for _ in range(4)]:
+        with pytest.raises(StoreAway):
+            await future
+    transport.says(b"+PONG\r\n" * 4)
+    answered = lane.send(PING)
+    await asyncio.sleep(0)
+    transport.says(b"+PONG\r\n")
+    assert await answered == b"PONG"
+    address.refuses = ConnectionRefusedError("nobody there")
+    transport.cut()
+    with pytest.raises(StoreAway, match="not connected"):
+        await lane.send(PING)
+    assert lane.is_up
+
+
 async def test_an_open_breaker_probes_and_closes_at_the_answer(lane, address, changes, monkeypatch):
     monkeypatch.setattr("gateway.store.lane.PROBE_EVERY_S", 0.02)
     monkeypatch.setattr("gateway.store.lane.SILENT_TIMEOUTS", 1000)

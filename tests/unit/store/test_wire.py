@@ -15,9 +15,6 @@ class Owner:
     def __init__(self) -> None:
         self.told: list[str] = []
 
-    def answered(self) -> None:
-        self.told.append("answered")
-
     def refused(self, error: StoreReplyError) -> None:
         self.told.append(error.code)
 
@@ -72,10 +69,8 @@ async def test_losing_the_connection_fails_what_is_in_flight_once(wire):
     assert first.result() == 1
     with pytest.raises(StoreAway, match=r"lost \(reset by peer\); the call may have run"):
         third.result()
-    assert wire.owner.told == [
-        "answered",
-        "lost: the connection was lost (reset by peer); the call may have run",
-    ]
+    assert wire.answers == 1
+    assert wire.owner.told == ["lost: the connection was lost (reset by peer); the call may have run"]
     assert wire.gone.is_set()
 
 
@@ -94,9 +89,9 @@ async def test_a_server_that_is_none_is_hung_up_on(wire, said, why):
 async def test_replies_are_counted_as_answers_but_loading_is_not(wire):
     futures = expect(wire, 2)
     wire.data_received(b"-LOADING the dataset in memory\r\n")
-    assert wire.owner.told == ["LOADING"]
+    assert (wire.owner.told, wire.answers) == (["LOADING"], 0)
     wire.data_received(b"-WRONGTYPE\r\n")
-    assert wire.owner.told == ["LOADING", "answered"]
+    assert (wire.owner.told, wire.answers) == (["LOADING"], 1)
     assert [future.exception().code for future in futures] == ["LOADING", "WRONGTYPE"]
 
 
@@ -104,5 +99,18 @@ async def test_a_late_reply_is_no_answer(wire):
     (future,) = expect(wire, 1)
     future.set_exception(StoreAway("too late"))
     wire.data_received(b"+PONG\r\n")
-    assert wire.owner.told == []
+    assert (wire.owner.told, wire.answers) == ([], 0)
     assert future.exception() is not None
+
+
+async def test_whoever_waits_for_answers_is_called_with_the_next_and_once(wire):
+    first, second, third = expect(wire, 3)
+    called = []
+    wire.when_answered = lambda: called.append(wire.answers)
+    first.set_exception(StoreAway("too late"))
+    wire.data_received(b":1\r\n")
+    assert called == []
+    wire.data_received(b":2\r\n")
+    wire.data_received(b":3\r\n")
+    assert called == [1]
+    assert (second.result(), third.result()) == (2, 3)
