@@ -25,7 +25,7 @@ STEPS = {  # the first that a file's path begins with
     "who calls": ("auth/",),
     "what is asked": ("edge/request.py", "edge/routes.py", "catalog/catalogue.py", "domain/"),
     "the story": ("edge/", "pipeline.py", "gate.py"),
-    "admission": ("accounting/case.py", "accounting/desk.py", "accounting/quote.py", "limits/"),
+    "admission": ("accounting/desk.py", "accounting/quote.py", "accounting/terms.py", "limits/"),
     "settlement": ("accounting/", "metering/", "pricing/"),
     "the store's wire": ("store/",),
     "which upstream": ("routing/", "attempts/", "catalog/"),

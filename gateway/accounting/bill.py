@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from gateway.accounting.terms import Terms
 from gateway.domain.call import Call
 from gateway.domain.facts import Facts, Tried, in_ms
 from gateway.domain.usage import Usage
@@ -17,7 +18,7 @@ from gateway.pricing.cost import cost
 
 
 class Spent(msgspec.Struct, frozen=True):
-    """What a call used, and how that is known."""
+    """What a call used, and how that is known; `usage` is None where it is released, and used nothing."""
 
     usage: Usage | None
     state: State
@@ -53,47 +54,30 @@ def _count(call: Call, model: str, text: str) -> Usage:
     return Usage(count_prompt(call.fields, model), count_text(text, model) if text else 0)
 
 
-def record_of(
-    facts: Facts,
-    spent: Spent,
-    prices: PriceBook,
-    *,
-    key: str,
-    team: str | None,
-    admitted_ms: int,
-    now: float,
-) -> LedgerRecord:
+def record_of(facts: Facts, spent: Spent, terms: Terms, admitted_ms: int, now: float) -> LedgerRecord:
     """The ledger record of a call. Its cost is the sum of its attempts; what is unknown is None."""
-    attempts = _attempts(facts, spent, prices)
-    used = spent.usage
-    if used is None and spent.state == "released":
-        used = _NO_USAGE
+    attempts = _attempts(facts, spent, terms.snapshot.prices)
+    used = spent.usage or _NO_USAGE
     first_token_at, started_at = facts.first_token_at, facts.started_at
-    return LedgerRecord(
+    return msgspec.structs.replace(
+        terms.record,
         request_id=facts.request_id,
         ts=admitted_ms / 1000,
-        key=key,
-        team=team,
-        alias=facts.alias,
-        release=facts.release,
         model=facts.model,
         upstream=facts.upstream,
         upstream_request_id=facts.upstream_request_id,
-        route=facts.route,
         state=spent.state,
-        stream=facts.stream,
         cache=facts.cache,
         fallback=facts.fallback,
         attempts=attempts,
-        prompt_tokens=None if used is None else used.prompt_tokens,
-        cached_tokens=None if used is None else used.cached_tokens,
-        cache_write_tokens=None if used is None else used.cache_write_tokens,
-        completion_tokens=None if used is None else used.completion_tokens,
-        reasoning_tokens=None if used is None else used.reasoning_tokens,
+        prompt_tokens=used.prompt_tokens,
+        cached_tokens=used.cached_tokens,
+        cache_write_tokens=used.cache_write_tokens,
+        completion_tokens=used.completion_tokens,
+        reasoning_tokens=used.reasoning_tokens,
         service_tier=facts.service_tier,
         cost_nanousd=attempts[0].cost_nanousd if len(attempts) == 1 else total_cost(attempts),
         saved_nanousd=facts.saved_nanousd,
-        price_version=prices.version,
         usage_source=spent.source,
         error_type=facts.error_type,
         ttft_ms=None if first_token_at is None else in_ms(first_token_at - started_at),

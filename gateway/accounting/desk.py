@@ -9,8 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from gateway.accounting.case import NO_SIZE, Case, FreeCase
-from gateway.accounting.hold import Hold
+from gateway.accounting.hold import NO_SIZE, FreeHold, Hold
 from gateway.accounting.quote import payable
 from gateway.accounting.terms import KeptTerms
 from gateway.domain.call import Call
@@ -26,10 +25,12 @@ from gateway.limits.values import Admission, Admitted, Refused, Settlement, Verd
 from gateway.metering.charge import charge_of
 from gateway.metering.meter import Meter
 from gateway.metering.provisions import Provisions
+from gateway.metering.record import LedgerRecord
 from gateway.metering.tokenizer import count_prompt
 from gateway.snapshot import Snapshot
+from gateway.store.account_wire import ADMITTED, verdict
 from gateway.store.accounts import AccountStore
-from gateway.store.errors import StoreError
+from gateway.store.errors import StoreError, is_unknown_script
 
 
 class Reloader(Protocol):
@@ -77,10 +78,9 @@ class AccountDesk:
         self._provisions = provisions
         self._local = local
         self._reloader = reloader
-        self._process = process
         self._on_rejected = on_rejected
         self._wall_clock = wall_clock
-        self._terms = KeptTerms()
+        self._terms = KeptTerms(accounts, process)
 
     def hold(
         self, call: Call, target: Target, principal: Principal, snapshot: Snapshot, facts: Facts
@@ -98,80 +98,102 @@ class AccountDesk:
         """
         usable = payable(call, target, snapshot.prices) if principal.pays else target
         terms = self._terms.of(call, usable, principal, snapshot)
-        return Hold(self, Case(call, size_of(call), terms, facts))
+        return Hold(self, call, size_of(call), terms, facts, terms.held)
 
     def hold_free(
         self, call: Call, target: Target, principal: Principal, snapshot: Snapshot, facts: Facts
     ) -> Hold:
         """The same for a call that needs no model's work: it counts as a request, and holds no more."""
         terms = self._terms.of(call, target, principal, snapshot)
-        return Hold(self, FreeCase(call, NO_SIZE, terms, facts))
+        return FreeHold(self, call, NO_SIZE, terms, facts, terms.held)
 
-    def settle(self, settlement: Settlement) -> Coroutine[Any, Any, object]:
+    def settle(self, hold: Hold, record: LedgerRecord) -> Coroutine[Any, Any, object]:
         """Keep a settlement, in the store or on disk; bounded in time, never raises."""
-        if settlement.was_reserved:  # then the store alone has counted it
-            return self._meter.settle(settlement)
-        return self._settle_uncounted(settlement)
+        if hold.was_reserved:  # then the store alone has counted it
+            return self._meter.end(hold, record)
+        return self._settle_uncounted(hold.settlement(record))
 
-    async def withdraw(self, admission: Admission) -> None:
+    async def withdraw(self, hold: Hold) -> None:
         """Give back what a call holds, and keep no record of it; bounded in time, never raises."""
-        self._local.settle(admission.request_id, 0)
-        await self._meter.withdraw(admission)
-        self._provisions.settled(admission.request_id)
+        request_id = hold.facts.request_id
+        self._local.settle(request_id, 0)
+        await self._meter.withdraw(hold.admission())
+        self._provisions.settled(request_id)
 
     async def admit(self, hold: Hold) -> Hold:
         """The hold, once its call is admitted. Raises as entering it does."""
-        case = hold.case
+        try:
+            reply = await hold.ask()
+        except StoreError as error:
+            if is_unknown_script(error):
+                return await self._insist(hold, None)
+            return await self._without_store(hold, error)
+        except asyncio.CancelledError:
+            self._meter.release_unknown(hold.admission())
+            raise
+        if reply[0] != ADMITTED:
+            return await self._insist(hold, verdict(reply, hold.admission()))
+        terms = hold.terms
+        _, at_ms, rpm_level, tpm_level, *_ = reply
+        return self._admitted(
+            hold, at_ms, terms.request_lines.after(rpm_level) + terms.token_lines.after(tpm_level)
+        )
+
+    async def _insist(self, hold: Hold, said: Verdict | None) -> Hold:
+        """The same for a call that was not admitted at once.
+
+        Args:
+            said: by the store; None where it did not know the script, and is asked again.
+        """
         for _ in range(2):
-            admission = case.admission(self._process)
             try:
-                verdict = await self._accounts.admit(admission)
-                if isinstance(verdict, Refused) and verdict.reason in ("budget", "credit"):
-                    admission, verdict = await self._count_and_ask(case, admission, verdict)
+                if said is None:
+                    said = await self._accounts.admit(hold.admission())
+                if isinstance(said, Refused) and said.reason in ("budget", "credit"):
+                    said = await self._count_and_ask(hold, said)
             except StoreError as error:
-                return await self._without_store(hold, case, admission, error)
+                return await self._without_store(hold, error)
             except asyncio.CancelledError:
-                self._meter.release_unknown(admission)
+                self._meter.release_unknown(hold.admission())
                 raise
-            if isinstance(verdict, Admitted):
-                return self._admitted(hold, case, admission, verdict)
-            if isinstance(verdict, Refused):
-                raise self._refused(case, verdict)
-            case = self._asked_anew(case, await self._reloader.reload(admission.key_id))
+            if isinstance(said, Admitted):
+                return self._admitted(hold, said.at_ms, limit_lines(said))
+            if isinstance(said, Refused):
+                raise self._refused(hold, said)
+            terms = hold.terms
+            principal = await self._reloader.reload(terms.principal.key_id)
+            hold.change(self._terms.of(hold.call, hold.target_for(principal), principal, terms.snapshot))
+            said = None
         raise BadKey("This API key is being changed; try again.")
 
-    def _asked_anew(self, case: Case, principal: Principal) -> Case:
-        """The same call, by its key as the store has it now."""
-        terms = self._terms.of(case.call, case.target_for(principal), principal, case.terms.snapshot)
-        return msgspec.structs.replace(case, terms=terms)
-
-    async def _count_and_ask(
-        self, case: Case, admission: Admission, verdict: Verdict
-    ) -> tuple[Admission, Verdict]:
+    async def _count_and_ask(self, hold: Hold, said: Refused) -> Verdict:
         """Ask the store once more, with the prompt counted, since money refuses the call.
 
         At first each byte of the prompt is taken for a token, which costs nothing to know.
         """
-        if not admission.bound_nanousd:  # nothing could be smaller
-            return admission, verdict
+        if not hold.bound_nanousd:  # nothing could be smaller
+            return said
         counted = await asyncio.to_thread(
-            count_prompt, case.call.fields, case.terms.target.candidates[0].model
+            count_prompt, hold.call.fields, hold.terms.target.candidates[0].model
         )
-        bound = case.most_nanousd(counted)
-        if bound is None or bound >= (admission.bound_nanousd or 0):
-            return admission, verdict
-        smaller = msgspec.structs.replace(admission, bound_nanousd=bound)
-        return smaller, await self._accounts.admit(smaller)
+        bound = hold.most_nanousd(counted)
+        if bound >= hold.bound_nanousd:
+            return said
+        smaller = msgspec.structs.replace(hold.admission(), bound_nanousd=bound)
+        answer = await self._accounts.admit(smaller)
+        hold.bound_nanousd = bound
+        return answer
 
-    def _admitted(self, hold: Hold, case: Case, admission: Admission, verdict: Admitted) -> Hold:
-        case.facts.rate_limits = limit_lines(verdict)
-        self._reloader.confirmed(case.terms.principal)
-        self._meter.opened(admission.request_id, admission.key_id)
-        hold.admitted(case, admission, verdict.at_ms, was_reserved=True)
+    def _admitted(self, hold: Hold, at_ms: int, lines: bytes) -> Hold:
+        principal, facts = hold.terms.principal, hold.facts
+        facts.rate_limits = lines
+        hold.admitted_ms = at_ms
+        self._reloader.confirmed(principal)
+        self._meter.opened(facts.request_id, principal.key_id)
         return hold
 
-    def _refused(self, case: Case, refused: Refused) -> GatewayError:
-        case.facts.rate_limits = limit_lines(refused)
+    def _refused(self, hold: Hold, refused: Refused) -> GatewayError:
+        hold.facts.rate_limits = limit_lines(refused)
         self._on_rejected(refused.reason)
         text = refusal_text(refused)
         if refused.reason in ("budget", "credit"):
@@ -179,14 +201,15 @@ class AccountDesk:
         wait_ms = refused.retry_after_ms
         return RateLimited(text, refused.reason, None if wait_ms is None else wait_ms / 1000)
 
-    async def _without_store(self, hold: Hold, case: Case, admission: Admission, error: StoreError) -> Hold:
+    async def _without_store(self, hold: Hold, error: StoreError) -> Hold:
         """What the policy says while the store is away: closed, open, or a share of the limits."""
-        refusal = self._refusal_without_store(case, admission)
+        admission = hold.admission()
+        refusal = self._refusal_without_store(hold, admission)
         if refusal is not None:
             self._meter.release_unknown(admission)  # it may have been admitted, and nobody heard of it
             raise refusal from error
         self._meter.opened(admission.request_id, admission.key_id)
-        hold.admitted(case, admission, int(self._wall_clock() * 1000), was_reserved=False)
+        hold.admitted_ms, hold.was_reserved = int(self._wall_clock() * 1000), False
         try:
             await self._provisions.make(charge_of(admission, hold.admitted_ms))
         except asyncio.CancelledError:
@@ -200,9 +223,10 @@ class AccountDesk:
         if await self._meter.settle(settlement) not in ("unsaved", "lost"):
             self._provisions.settled(settlement.request_id)
 
-    def _refusal_without_store(self, case: Case, admission: Admission) -> GatewayError | None:
-        policy = case.terms.snapshot.settings.on_store_failure
-        if case.terms.pays and policy.budgets == "closed":
+    def _refusal_without_store(self, hold: Hold, admission: Admission) -> GatewayError | None:
+        terms = hold.terms
+        policy = terms.snapshot.settings.on_store_failure
+        if terms.pays and policy.budgets == "closed":
             return StoreUnavailable(
                 "The store is away, so the budget or credit of this key cannot be checked. Try again shortly."
             )
@@ -214,6 +238,6 @@ class AccountDesk:
             self._local.processes = self._meter.live_processes
             verdict = self._local.admit(admission)
             if isinstance(verdict, Refused):
-                return self._refused(case, verdict)
-            case.facts.rate_limits = limit_lines(verdict)
+                return self._refused(hold, verdict)
+            hold.facts.rate_limits = limit_lines(verdict)
         return None

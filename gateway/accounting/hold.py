@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, Protocol
 
+import msgspec
+
 from gateway.accounting.bill import FREE, NOTHING, Spent, estimate, record_of
-from gateway.accounting.case import Case
+from gateway.accounting.quote import most_expensive, most_prompt_tokens, payable
+from gateway.accounting.terms import Terms
+from gateway.attempts.served import Held
+from gateway.domain.call import Call
 from gateway.domain.errors import GatewayError
+from gateway.domain.facts import Facts
+from gateway.domain.plan import Target
+from gateway.domain.principal import Principal
 from gateway.domain.usage import Usage
+from gateway.limits.estimate import Size
 from gateway.limits.values import Admission, Settlement
+from gateway.metering.record import LedgerRecord
 
 Ending = Coroutine[Any, Any, object]
 """To be awaited; what it returns is for nobody."""
@@ -28,54 +38,102 @@ class Desk(Protocol):
     async def admit(self, hold: Hold) -> Hold:
         """The hold, once its call is admitted. Raises where it is not."""
 
-    def settle(self, settlement: Settlement) -> Ending:
-        """Keep it, in the store or on disk; bounded in time, never raises."""
+    def settle(self, hold: Hold, record: LedgerRecord) -> Ending:
+        """Keep its settlement by this record, in the store or on disk; bounded in time, never raises."""
 
-    async def withdraw(self, admission: Admission) -> None:
+    async def withdraw(self, hold: Hold) -> None:
         """Give back what a call holds, and keep no record; bounded in time, never raises."""
 
 
-class Hold:
-    """What a call holds of its key's limits and money, for as long as the block of `async with` runs.
+class Hold(msgspec.Struct, eq=False):
+    """What a call asks and holds of its key's limits and money, while the block of `async with` runs.
 
-    Every exit settles it. Where settling takes one await there is no coroutine of its own: each would be
-    resumed with what it awaits, in every call.
+    Every exit settles it. It is the one value of a call from admission to ledger: an `Admission` or a
+    `Settlement` is made of it only where the store does not take it at once. Where settling takes one await
+    there is no coroutine of its own: each would be resumed with what it awaits, in every call.
+
+    Args:
+        size: what the body says of its size.
+        held: what serves it, once it is admitted.
+        tokens: taken from the tokens a minute until it is settled.
+        bound_nanousd: the most that it may cost; None where its key does not pay.
+        admitted_ms: the day and month that its cost counts to.
+        was_reserved: False where it was admitted without the store.
     """
 
-    __slots__ = ("_admission", "_desk", "admitted_ms", "case", "held", "is_settled", "was_reserved")
+    desk: Desk
+    call: Call
+    size: Size
+    terms: Terms
+    facts: Facts
+    held: Held
+    tokens: int = 0
+    bound_nanousd: int | None = None
+    admitted_ms: int = 0
+    was_reserved: bool = True
+    is_settled: bool = False
 
-    def __init__(self, desk: Desk, case: Case) -> None:
-        self._desk = desk
-        self.case = case
-        self.is_settled = False
+    # -- asking
 
-    def admitted(self, case: Case, admission: Admission, at_ms: int, *, was_reserved: bool) -> None:
-        """From now on there is something to settle.
+    def ask(self) -> Awaitable[list[int]]:
+        """Ask the store to admit it: the reply of `admit.lua`. Raises `StoreError`, also at once."""
+        self.weigh()
+        terms = self.terms
+        packed = terms.admission.packed(self.facts.request_id, self.tokens, self.bound_nanousd)
+        return terms.ask(packed)
 
-        Args:
-            case: by which it was admitted in the end.
-            at_ms: the day and month that its cost counts to.
-            was_reserved: False where it was admitted without the store.
-        """
-        self.case = case
-        self.held = case.terms.held
-        self.admitted_ms = at_ms
-        self.was_reserved = was_reserved
-        self._admission = admission
+    def weigh(self) -> None:
+        """Reckon what it asks of the limits."""
+        size, terms = self.size, self.terms
+        self.tokens = size.likely_tokens(terms.likely_output_tokens, terms.longest_answer)
+        if terms.pays:
+            self.bound_nanousd = self.most_nanousd(most_prompt_tokens(self.call, size))
+
+    def most_nanousd(self, prompt_tokens: int) -> int:
+        """The most that it may cost, both attempts of a hedged call."""
+        terms, target = self.terms, self.terms.target
+        prices = terms.snapshot.prices
+        once = most_expensive(self.call, self.size, target, terms.principal, prices, prompt_tokens)
+        return 2 * once if target.hedge else once
+
+    def target_for(self, principal: Principal) -> Target:
+        """What may serve the same call, by its key as the store has it now."""
+        terms = self.terms
+        return payable(self.call, terms.target, terms.snapshot.prices) if principal.pays else terms.target
+
+    def change(self, terms: Terms) -> None:
+        """Ask on other terms from now on."""
+        self.terms = terms
+        self.held = terms.held
+        self.bound_nanousd = None
+        self.weigh()
+
+    def admission(self) -> Admission:
+        """What it asks, as a value of its own."""
+        return msgspec.structs.replace(
+            self.terms.asked,
+            request_id=self.facts.request_id,
+            tokens=self.tokens,
+            bound_nanousd=self.bound_nanousd,
+        )
+
+    # -- holding
 
     def __aenter__(self) -> Coroutine[Any, Any, Hold]:
-        return self._desk.admit(self)
+        return self.desk.admit(self)
 
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         if error is not None:
-            facts = self.case.facts
+            facts = self.facts
             if isinstance(error, GatewayError):
-                facts.error_type = self._desk.name_of(error)
+                facts.error_type = self.desk.name_of(error)
             elif isinstance(error, asyncio.CancelledError):
                 facts.error_type = facts.error_type or "client_left"  # whoever else gave it up has said why
         if not self.is_settled:
             # Shielded: a call is cancelled when its client leaves, and is settled all the same.
             await asyncio.shield(self.settle_unserved())
+
+    # -- settling
 
     def settle(self, usage: Usage | None, text: str | None) -> Ending:
         """Settle the call that was served: in the store, or in the journal, when that was awaited.
@@ -96,44 +154,76 @@ class Hold:
         """Give back what it holds, as if it had not been admitted: another admission takes its place."""
         if not self.is_settled:
             self.is_settled = True
-            await self._desk.withdraw(self._admission)
+            await self.desk.withdraw(self)
 
     def settle_unserved(self) -> Ending:
         """Settle a call that got no answer: released, unless an upstream was at work when its client left."""
-        tried = self.case.facts.tried
+        tried = self.facts.tried
         if tried and tried[-1].outcome == "client_left":
             return self.settle(None, "")
         return self._settle(NOTHING)
 
     async def _settle_counted(self, usage: Usage | None, text: str) -> None:
-        case = self.case
-        await self._settle(await estimate(case.call, case.facts.model or "", usage, text))
+        await self._settle(await estimate(self.call, self.facts.model or "", usage, text))
 
     def _settle(self, spent: Spent) -> Ending:
         if self.is_settled:
             return _nothing()
         self.is_settled = True
-        case, terms = self.case, self.case.terms
-        principal = terms.principal
-        record = record_of(
-            case.facts,
-            spent,
-            terms.snapshot.prices,
-            key=principal.key_id,
-            team=principal.team,
+        facts, desk = self.facts, self.desk
+        record = record_of(facts, spent, self.terms, self.admitted_ms, desk.clock())
+        facts.cost_nanousd = record.cost_nanousd
+        return desk.settle(self, record)
+
+    # -- what the meter asks of a call that has ended
+
+    def send(self, record: LedgerRecord, timeout_s: float) -> Awaitable[int]:
+        """Send its settlement to the store: the reply of `settle.lua`. Raises `StoreError`, also at once."""
+        terms = self.terms
+        packed = terms.settlement.packed(
+            record.request_id,
+            record.encode(),
+            self.admitted_ms,
+            record.tokens,
+            record.counts(),
+            terms.dimensions(record),
+            record.state,
+        )
+        return terms.settle(packed, timeout_s)
+
+    def settlement(self, record: LedgerRecord) -> Settlement:
+        """The same as a value of its own."""
+        terms = self.terms
+        return record.settlement(
             admitted_ms=self.admitted_ms,
-            now=self._desk.clock(),
+            tokens_actual=record.tokens,
+            tpm=terms.bounds.tpm,
+            has_credit=terms.principal.has_credit,
+            was_reserved=self.was_reserved,
         )
-        case.facts.cost_nanousd = record.cost_nanousd
-        return self._desk.settle(
-            record.settlement(
-                admitted_ms=self.admitted_ms,
-                tokens_actual=(record.prompt_tokens or 0) + (record.completion_tokens or 0),
-                tpm=terms.bounds.tpm,
-                has_credit=principal.has_credit,
-                was_reserved=self.was_reserved,
-            )
-        )
+
+
+class FreeHold(Hold, eq=False):
+    """Of a call that somebody else's answer serves: it counts as a request, and can spend nothing.
+
+    Nothing of it has to have a price or a size.
+    """
+
+    def weigh(self) -> None:
+        """A request, and a call at once."""
+        self.tokens = self.bound_nanousd = 0
+
+    def most_nanousd(self, prompt_tokens: int) -> int:  # noqa: ARG002  # as of any call
+        """Nothing."""
+        return 0
+
+    def target_for(self, principal: Principal) -> Target:  # noqa: ARG002  # as of any call
+        """What may serve the same call."""
+        return self.terms.target
+
+
+NO_SIZE = Size(prompt_bytes=0, media_bytes=0, media=0, answers=0, cap=None)
+"""Of a call whose body does not matter."""
 
 
 async def _nothing() -> None:

@@ -21,6 +21,9 @@ from gateway.pricing.price import Price
 UNKNOWN_MAX_TOKENS = 128_000
 """What a model is taken to answer with at most where nobody says: the largest that is common."""
 
+MOST_IMAGE_TOKENS = 48_169
+"""Of one image in high detail, at the model that counts them highest (gpt-4o-mini)."""
+
 
 def payable(call: Call, target: Target, prices: PriceBook) -> Target:
     """The target without what has no known price: a budget cannot hold what nobody can name.
@@ -69,6 +72,14 @@ def _longest_of(*models: str) -> int | None:
     known = [max_output_tokens(model) for model in models]
     limits = [limit for limit in known if limit is not None]
     return max(limits, default=None) if len(limits) == len(known) else None
+
+
+def most_prompt_tokens(call: Call, size: Size) -> int:
+    """The most tokens that a prompt has; of images that the body only links to, the bytes are not in it."""
+    messages = call.fields.get("messages")
+    if messages is None:
+        return size.most_prompt_tokens
+    return size.most_prompt_tokens + bytes(messages).count(b'"image_url"') * MOST_IMAGE_TOKENS
 
 
 def most_expensive(

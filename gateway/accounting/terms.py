@@ -9,13 +9,17 @@ from gateway.attempts.served import Held
 from gateway.domain.call import Call
 from gateway.domain.plan import Target
 from gateway.domain.principal import Principal
-from gateway.limits.values import Bounds, Budget
-from gateway.metering.record import Basis
+from gateway.limits.headers import LimitLines
+from gateway.limits.values import Admission, Bounds, Budget
+from gateway.metering.record import Basis, LedgerRecord
 from gateway.snapshot import Snapshot
+from gateway.store.accounts import AccountStore
 
 KEPT = 4096
 """Whoever is in use by more keys and targets makes some anew: that costs little, and to forget many at once
 would hold up the others."""
+
+_DIMENSIONS_KEPT = 64  # of one alias; cached answers may be of models that it once had
 
 
 class Terms:
@@ -23,60 +27,133 @@ class Terms:
 
     Args:
         target: what may serve; for a key that pays, only what has a known price.
+        process: identifies this process in the store.
 
     Attributes:
         held: what an admitted call is served by.
+        bounds: limits of the key.
         likely_output_tokens: of one answer where its caller gives no cap, for the tokens a minute.
         longest_answer: the most tokens of one answer; None where that is not known of all who may serve.
-        basis: what the record must hold should the process die.
+        asked: what is asked of the limits, but for what is in the body.
+        admission, ask: the form of that, and the way it goes to the store.
+        record: what the ledger will say, but for what happens.
+        settlement, settle: as for admissions.
+        request_lines, token_lines: what callers are told of their limits.
     """
 
     __slots__ = (
-        "basis",
+        "_dimensions",
+        "admission",
+        "ask",
+        "asked",
         "bounds",
-        "budget",
         "held",
         "likely_output_tokens",
         "longest_answer",
         "pays",
         "principal",
+        "record",
+        "request_lines",
+        "settle",
+        "settlement",
         "snapshot",
         "target",
+        "token_lines",
     )
 
-    def __init__(self, call: Call, target: Target, principal: Principal, snapshot: Snapshot) -> None:
+    def __init__(
+        self,
+        call: Call,
+        target: Target,
+        principal: Principal,
+        snapshot: Snapshot,
+        accounts: AccountStore,
+        process: str,
+    ) -> None:
         self.target = target
         self.principal = principal
         self.snapshot = snapshot
         self.pays = principal.pays
         self.held = Held(target, cap_of(target, principal))
         self.bounds = Bounds.of(principal.limits, snapshot.default_bounds)
-        self.budget: Budget | None = None
-        if principal.budget_nanousd is not None:
-            self.budget = Budget(principal.budget_nanousd, principal.budget_period)
         self.likely_output_tokens = snapshot.settings.limits.assumed_output_tokens
         self.longest_answer = longest_answer(target)
-        model = upstream = None
-        for candidate in target.candidates:
-            if candidate.skip is None:
-                model, upstream = candidate.model, candidate.upstream
-                break
-        self.basis = _basis(
-            call.route.name,
-            principal.team,
-            target.alias,
-            target.release,
-            model,
-            upstream,
-            call.stream,
-            snapshot.prices.version,
+        self.asked = Admission(
+            request_id="",
+            key_id=principal.key_id,
+            revision=principal.revision,
+            process=process,
+            bounds=self.bounds,
+            tokens=0,
+            budget=_budget(principal),
+            has_credit=principal.has_credit,
+            basis=_basis_of(call, target, principal, snapshot),
         )
+        self.admission, self.ask = accounts.admitting(self.asked)
+        self.record = LedgerRecord(
+            request_id="",
+            ts=0.0,
+            key=principal.key_id,
+            team=principal.team,
+            alias=target.alias,
+            release=target.release,
+            route=call.route.name,
+            state="released",
+            stream=call.stream,
+            price_version=snapshot.prices.version,
+        )
+        self.settlement, self.settle = accounts.settling(
+            principal.key_id, tpm=self.bounds.tpm, has_credit=principal.has_credit
+        )
+        self.request_lines = LimitLines(b"requests", self.bounds.rpm)
+        self.token_lines = LimitLines(b"tokens", self.bounds.tpm)
+        self._dimensions: dict[tuple[str | None, str | None], bytes] = {}
+
+    def dimensions(self, record: LedgerRecord) -> bytes:
+        """What the usage of a record of these terms is counted by, as the store has it."""
+        served_by = (record.model, record.upstream)
+        joined = self._dimensions.get(served_by)
+        if joined is None:
+            if len(self._dimensions) >= _DIMENSIONS_KEPT:
+                self._dimensions.clear()
+            joined = self._dimensions[served_by] = record.dimensions.joined().encode()
+        return joined
+
+
+def _budget(principal: Principal) -> Budget | None:
+    if principal.budget_nanousd is None:
+        return None
+    return Budget(principal.budget_nanousd, principal.budget_period)
+
+
+def _basis_of(call: Call, target: Target, principal: Principal, snapshot: Snapshot) -> bytes:
+    model = upstream = None
+    for candidate in target.candidates:
+        if candidate.skip is None:
+            model, upstream = candidate.model, candidate.upstream
+            break
+    return _basis(
+        call.route.name,
+        principal.team,
+        target.alias,
+        target.release,
+        model,
+        upstream,
+        call.stream,
+        snapshot.prices.version,
+    )
 
 
 class KeptTerms:
-    """Terms, made once for as long as key, target and configuration stay what they are."""
+    """Terms, made once for as long as key, target and configuration stay what they are.
 
-    def __init__(self) -> None:
+    Args:
+        process: identifies this process in the store.
+    """
+
+    def __init__(self, accounts: AccountStore, process: str) -> None:
+        self._accounts = accounts
+        self._process = process
         self._kept: dict[tuple[str, str, str, bool], Terms] = {}
         self._snapshot: Snapshot | None = None
 
@@ -94,7 +171,8 @@ class KeptTerms:
         if snapshot is not self._snapshot or len(self._kept) >= KEPT:
             self._kept.clear()  # nothing of a former configuration is held on to
             self._snapshot = snapshot
-        terms = self._kept[place] = Terms(call, target, principal, snapshot)
+        terms = Terms(call, target, principal, snapshot, self._accounts, self._process)
+        self._kept[place] = terms
         return terms
 
 

@@ -6,15 +6,10 @@ duration, not the time until the next call may work. That one is `retry-after`.
 
 from __future__ import annotations
 
-from gateway.limits.values import Admitted, Refused
+from gateway.limits.bucket import UNIT
+from gateway.limits.values import UNLIMITED, Admitted, Refused, Window
 
 Headers = list[tuple[bytes, bytes]]
-
-_REQUESTS, _TOKENS = (
-    b"x-ratelimit-limit-%b: %%d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%b\r\n"
-    % (dimension, dimension, dimension)
-    for dimension in (b"requests", b"tokens")
-)
 
 MS_PER_SECOND, MS_PER_MINUTE, MS_PER_HOUR = 1000, 60_000, 3_600_000
 
@@ -32,15 +27,55 @@ def go_duration(ms: int) -> str:
     return f"{minutes}m{text}" if minutes else text
 
 
+class LimitLines:
+    """`x-ratelimit-*` of one limit, as lines of a head; none where it is unlimited.
+
+    What is the same after each call is put together once.
+
+    Args:
+        name: of what is limited, in the headers.
+        limit: of it, a minute.
+    """
+
+    __slots__ = ("_form", "_full", "_limit")
+
+    def __init__(self, name: bytes, limit: int | None) -> None:
+        self._form = b""
+        if limit is not None and limit < UNLIMITED:
+            self._form = _form(name, limit)
+            self._full = limit * UNIT
+            self._limit = limit or 1  # nothing is ever in the bucket of a limit of 0
+
+    def after(self, level: int) -> bytes:
+        """What is left with the bucket at `level`, and when all of it is back, as a `Window` has it."""
+        form = self._form
+        if not form:
+            return b""
+        left = (self._full - level) // UNIT
+        back_ms = -(-level // self._limit)
+        back = b"%dms" % back_ms if 0 < back_ms < MS_PER_SECOND else go_duration(back_ms).encode()
+        return form % (max(0, left), back)
+
+
 def limit_lines(verdict: Admitted | Refused) -> bytes:
     """`x-ratelimit-*` after this call, as lines of a head; none for what is unlimited."""
-    rpm, tpm = verdict.rpm, verdict.tpm
-    lines = b""
-    if rpm is not None:
-        lines = _REQUESTS % (rpm.limit, rpm.remaining, go_duration(rpm.reset_ms).encode())
-    if tpm is not None:
-        lines += _TOKENS % (tpm.limit, tpm.remaining, go_duration(tpm.reset_ms).encode())
-    return lines
+    return _lines(b"requests", verdict.rpm) + _lines(b"tokens", verdict.tpm)
+
+
+def _lines(name: bytes, window: Window | None) -> bytes:
+    if window is None:
+        return b""
+    return _form(name, window.limit) % (window.remaining, go_duration(window.reset_ms).encode())
+
+
+def _form(name: bytes, limit: int) -> bytes:
+    """Without what is left, and when all of it is back."""
+    return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%b\r\n" % (
+        name,
+        limit,
+        name,
+        name,
+    )
 
 
 def retry_headers(retry_after_ms: int | None) -> Headers:

@@ -30,6 +30,9 @@ Reason = Literal["requests", "tokens", "concurrency", "budget", "credit"]
 State = Literal["exact", "estimated", "released", "orphaned", "withdrawn"]
 SettlementResult = Literal["stored", "duplicate", "corrected", "absent"]
 
+SETTLEMENT_RESULTS: tuple[SettlementResult, ...] = ("absent", "stored", "duplicate", "corrected")
+"""What the store answers a settlement, by its number."""
+
 
 class Bounds(msgspec.Struct, frozen=True, cache_hash=True):
     """Limits of a key. None is unlimited, 0 refuses every call.

@@ -15,17 +15,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal, Protocol
 
 import structlog
 
-from gateway.limits.values import Admission, Counters, Dimensions, Settlement, SettlementResult
+from gateway.limits.values import (
+    SETTLEMENT_RESULTS,
+    Admission,
+    Counters,
+    Dimensions,
+    Settlement,
+    SettlementResult,
+)
 from gateway.metering.entry import encode_entry
 from gateway.metering.journal import Journal, JournalFull
+from gateway.metering.record import LedgerRecord
 from gateway.metering.rejected import Rejected
 from gateway.metering.renewal import EVERY_S, Renewals, Renewing
 from gateway.metering.replay import BATCH, Replayer, Settling, passes
+from gateway.store.errors import is_unknown_script
 
 JOURNAL_WAIT_S = 1.0
 """How long the end of a stream may wait for a disk."""
@@ -42,6 +51,16 @@ class Accounts(Settling, Renewing, Protocol):
     """What a meter asks of the store."""
 
 
+class Ended(Protocol):
+    """A call that the store has admitted, and that has ended."""
+
+    def send(self, record: LedgerRecord, timeout_s: float) -> Awaitable[int]:
+        """Send its settlement; the reply is the number of a `SettlementResult`. Raises `StoreError`."""
+
+    def settlement(self, record: LedgerRecord) -> Settlement:
+        """The same as a value, to be kept."""
+
+
 class Meter:
     """Settles the requests of one process and keeps their reservations while they run.
 
@@ -55,8 +74,8 @@ class Meter:
         wall_clock: unix seconds, for admissions that nobody knows the time of.
 
     Attributes:
-        opened: to be told that a request was admitted, or may have been: its reservation is kept until
-            `settle`.
+        opened: to be told that a request was admitted, or may have been, by its own and its key's id: its
+            reservation is kept until it is settled.
     """
 
     def __init__(
@@ -84,7 +103,8 @@ class Meter:
         self._replay_retry_s = replay_retry_s
         self._wall_clock = wall_clock
         self._renewals = Renewals(accounts, process, on_error=on_store_error, every_s=renew_every_s)
-        self.opened = self._renewals.opened
+        self._open = self._renewals.open
+        self.opened: Callable[[str, str], None] = self._open.__setitem__
         self._replayer = Replayer(accounts, rejected)
         self._has_backlog = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -107,21 +127,42 @@ class Meter:
             asyncio.create_task(self._keep_replaying()),
         ]
 
+    async def end(self, call: Ended, record: LedgerRecord) -> Fate:
+        """Settle a call that the store has admitted, by the record of it. Like `settle`."""
+        self._open.pop(record.request_id, None)
+        self._on_settled(record.state)
+        try:
+            return SETTLEMENT_RESULTS[await call.send(record, self._settle_timeout_s)]
+        except asyncio.CancelledError:
+            self._in_background(self._keep(call.settlement(record)))
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever it is, the settlement must be kept
+            settlement = call.settlement(record)
+            if is_unknown_script(error):
+                return await self._send(settlement)
+            return await self._keep_or_reject(settlement, error)
+
     async def settle(self, settlement: Settlement) -> Fate:
         """Settle a request; bounded in time. Never raises but when cancelled, and settles even then."""
-        self._renewals.closed(settlement.request_id)
+        self._open.pop(settlement.request_id, None)
         if settlement.state != "withdrawn":
             self._on_settled(settlement.state)
+        return await self._send(settlement)
+
+    async def _send(self, settlement: Settlement) -> Fate:
         try:
             return await self._accounts.settle(settlement, timeout_s=self._settle_timeout_s)
         except asyncio.CancelledError:
             self._in_background(self._keep(settlement))
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, the settlement must be kept
-            self._on_store_error("settle")
-            if passes(error):
-                return await self._keep(settlement)
-            return await self._reject(settlement, error)
+            return await self._keep_or_reject(settlement, error)
+
+    async def _keep_or_reject(self, settlement: Settlement, error: Exception) -> Fate:
+        self._on_store_error("settle")
+        if passes(error):
+            return await self._keep(settlement)
+        return await self._reject(settlement, error)
 
     def release_unknown(self, admission: Admission) -> None:
         """Give back, in the background, what a call may hold whose admission was not answered.

@@ -98,20 +98,30 @@ class LedgerRecord(msgspec.Struct, frozen=True, kw_only=True):
         """What its usage is counted by."""
         return _dimensions(self.key, self.alias, self.model, self.upstream, self.release, self.team)
 
-    def counters(self) -> Counters:
-        """What it adds to the usage of its day and hour: what is not known adds nothing."""
-        return Counters(
-            requests=1,
-            errors=int(self.error_type is not None),
-            cache_hits=int(self.cache in _HITS),
-            prompt_tokens=self.prompt_tokens or 0,
-            cached_tokens=self.cached_tokens or 0,
-            completion_tokens=self.completion_tokens or 0,
-            reasoning_tokens=self.reasoning_tokens or 0,
-            cost_nanousd=self.cost_nanousd or 0,
-            saved_nanousd=self.saved_nanousd,
-            unpriced_requests=int(self.cost_nanousd is None),
+    def counts(self) -> tuple[int, ...]:
+        """What it adds to the usage of its day and hour, as `Counters`: what is not known adds nothing."""
+        cost = self.cost_nanousd
+        return (
+            1,
+            0 if self.error_type is None else 1,
+            1 if self.cache in _HITS else 0,
+            self.prompt_tokens or 0,
+            self.cached_tokens or 0,
+            self.completion_tokens or 0,
+            self.reasoning_tokens or 0,
+            cost or 0,
+            self.saved_nanousd,
+            1 if cost is None else 0,
         )
+
+    def counters(self) -> Counters:
+        """The same by name."""
+        return Counters(*self.counts())
+
+    @property
+    def tokens(self) -> int:
+        """What it took of the tokens a minute."""
+        return (self.prompt_tokens or 0) + (self.completion_tokens or 0)
 
     def settlement(
         self,

@@ -38,6 +38,7 @@ class Renewals:
 
     Attributes:
         live_processes: workers of all replicas when last seen, this one included.
+        open: requests that are being served, whose reservations are kept: their keys' ids by their own.
     """
 
     def __init__(
@@ -55,20 +56,12 @@ class Renewals:
         self._on_error = on_error
         self._every_s = every_s
         self._sleep = sleep
-        self._open: dict[str, str] = {}
-
-    def opened(self, request_id: str, key_id: str) -> None:
-        """A request is being served: keep its reservation."""
-        self._open[request_id] = key_id
-
-    def closed(self, request_id: str) -> None:
-        """A request is settled, or was never admitted."""
-        self._open.pop(request_id, None)
+        self.open: dict[str, str] = {}
 
     @property
     def count(self) -> int:
         """How many requests are open."""
-        return len(self._open)
+        return len(self.open)
 
     async def run(self) -> None:
         """Renew until cancelled."""
@@ -83,7 +76,7 @@ class Renewals:
     async def renew(self) -> bool:
         """Renew once; False where the store did not take it."""
         calls: dict[str, list[str]] = {}
-        for request_id, key_id in self._open.items():
+        for request_id, key_id in self.open.items():
             calls.setdefault(key_id, []).append(request_id)
         try:
             self.live_processes = max(1, await self._accounts.beat(self._process))

@@ -23,7 +23,7 @@ def cost(usage: Usage, price: Price) -> int | None:
     Returns:
         None where a kind of token was used whose price is unknown.
     """
-    rates = price.rates_for(usage.prompt_tokens)
+    rates = price.rates_for(usage.prompt_tokens) if price.longer else price.rates
     total = 0
     for tokens, rate in _parts(usage, rates):
         if tokens:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from gateway.limits.values import (
+    SETTLEMENT_RESULTS,
     AccountView,
     Admission,
     Bounds,
@@ -19,9 +20,9 @@ from gateway.limits.values import (
     Verdict,
 )
 from gateway.store import account_wire, keys
+from gateway.store.account_forms import AdmissionForm, SettlementForm
 from gateway.store.account_scripts import AccountScripts
-from gateway.store.client import Store
-from gateway.store.errors import StoreReplyError
+from gateway.store.client import Store, Way
 
 RENEW_AT_ONCE = 500
 """Calls that one script call renews: so many keep the server busy for a fraction of a millisecond."""
@@ -50,11 +51,7 @@ class AccountStore:
         """
         script = self._scripts.admit
         key, packed = account_wire.admit_command(script, admission)
-        try:
-            reply = await self._store.send(script, key, packed, timeout_s)
-        except StoreReplyError as error:
-            reply = await self._store.send_again(error, script, packed, timeout_s)
-        return account_wire.verdict(reply, admission)
+        return account_wire.verdict(await self._store.run(script, key, packed, timeout_s), admission)
 
     async def settle(self, settlement: Settlement, *, timeout_s: float | None = None) -> SettlementResult:
         """End a call: give back what it holds, write its record, move the counters. Idempotent.
@@ -64,11 +61,23 @@ class AccountStore:
         """
         script = self._scripts.settle
         key, packed = account_wire.settle_command(script, settlement)
-        try:
-            reply: int = await self._settling.send(script, key, packed, timeout_s)
-        except StoreReplyError as error:
-            reply = await self._settling.send_again(error, script, packed, timeout_s)
-        return account_wire.SETTLEMENT_RESULTS[reply]
+        reply: int = await self._settling.run(script, key, packed, timeout_s)
+        return SETTLEMENT_RESULTS[reply]
+
+    def admitting(self, like: Admission) -> tuple[AdmissionForm, Way]:
+        """For who makes many admissions on the same terms as this one: their form, and the way they go.
+
+        What the script answers is read by `account_wire.py`; where it is unknown, `admit` brings it there.
+        """
+        script = self._scripts.admit
+        form = account_wire.admission_form(script, like)
+        return form, self._store.way(script, form.key)
+
+    def settling(self, key_id: str, *, tpm: int | None, has_credit: bool) -> tuple[SettlementForm, Way]:
+        """The same for the settlements of calls that were admitted on the same terms; see `Settlement`."""
+        script = self._scripts.settle
+        form = account_wire.settlement_form(script, key_id, tpm, has_credit)
+        return form, self._settling.way(script, form.key)
 
     async def renew(self, process: str, calls: Mapping[str, Sequence[str]]) -> int:
         """Extend the leases of open calls: request ids by key id. Returns how many are still reserved.

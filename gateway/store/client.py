@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from gateway.store.address import ClusterAddress, Command, SentinelAddress, parse_address
 from gateway.store.cluster import Cluster
-from gateway.store.errors import StoreAway, StoreError, StoreReplyError
+from gateway.store.errors import StoreAway, StoreError, StoreReplyError, is_unknown_script
 from gateway.store.greeting import pack
 from gateway.store.lane import Lane
 from gateway.store.replicated import NotReplicated, ReplicatedLane, ReplicatedNodeLane, Replication
@@ -33,6 +33,13 @@ __all__ = [
 ]
 
 State = Literal["up", "away"]
+
+
+class Way(Protocol):
+    """How packed calls go to their server."""
+
+    def __call__(self, packed: bytes, timeout_s: float | None = None) -> Awaitable[Any]:
+        """Send a call; the reply is what is awaited. Raises `StoreAway` at once where the store is away."""
 
 
 class Store:
@@ -145,35 +152,17 @@ class Store:
         Raises like `call`.
         """
         command = ("EVALSHA", script.sha, len(keys), *keys, *args)
-        packed = pack(command)
-        try:
-            return await self.send(script, keys[0] if keys else None, packed, timeout_s)
-        except StoreReplyError as error:
-            return await self.send_again(error, script, packed, timeout_s)
+        return await self.run(script, keys[0] if keys else None, pack(command), timeout_s)
 
-    def send(
+    async def run(
         self, script: Script, key: str | bytes | None, packed: bytes, timeout_s: float | None = None
-    ) -> Awaitable[Any]:
-        """Send a packed call of a script. What is returned raises like `call`.
-
-        A `StoreReplyError` of it is for `send_again`. Raises `StoreAway` at once where the store is away.
-
-        Args:
-            key: the first one.
-        """
-        if self._cluster is None:
-            return self._lane.send(packed, timeout_s)
-        return self._cluster.call(None if key is None else slot_of_key(key), packed, timeout_s, script)
-
-    async def send_again(
-        self, error: StoreReplyError, script: Script, packed: bytes, timeout_s: float | None = None
     ) -> Any:
-        """The reply to what `send` sent, where the server did not know the script: now it is given the text.
-
-        Raises any other `error`, and like `call`.
-        """
-        if error.code != "NOSCRIPT" or self._cluster is not None:  # nodes of a cluster were told at once
-            raise error
+        """The same for a call that is packed already; `key` is its first one."""
+        try:
+            return await self.way(script, key)(packed, timeout_s)
+        except StoreReplyError as error:
+            if not is_unknown_script(error) or self._cluster is not None:  # its nodes were told at once
+                raise
         lane = self._lane
         loading = lane.send(pack(("SCRIPT", "LOAD", script.source)), timeout_s)
         running = lane.send(packed, timeout_s)  # in the same write
@@ -181,6 +170,16 @@ class Store:
         if isinstance(reply, StoreReplyError):
             raise reply
         return reply
+
+    def way(self, script: Script, key: str | bytes | None) -> Way:
+        """How packed calls of a script go whose first key is this one; for whoever makes many of them.
+
+        What it returns raises like `call`. What `is_unknown_script` is for `run` to mend.
+        """
+        if self._cluster is None:
+            return self._lane.send
+        slot = None if key is None else slot_of_key(key)
+        return partial(self._cluster.call, slot, script=script)
 
     def _tell(self, is_up: bool) -> None:
         for listener in self._listeners:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.store.address import ClusterAddress, Command
-from gateway.store.errors import StoreAway, StoreReplyError
+from gateway.store.errors import StoreAway, StoreReplyError, is_unknown_script
 from gateway.store.greeting import pack
 from gateway.store.lane import NotSent
 from gateway.store.scripts import Script
@@ -76,7 +76,7 @@ class Cluster:
         self._clock = clock
 
     async def call(
-        self, slot: int | None, packed: bytes, timeout_s: float | None, script: Script | None = None
+        self, slot: int | None, packed: bytes, timeout_s: float | None = None, script: Script | None = None
     ) -> Any:
         """Run one command on the node of a slot, that of its first key; None for one without keys.
 
@@ -134,7 +134,7 @@ class Cluster:
 
     async def _turn(self, call: _Call, error: StoreReplyError | NotSent) -> None:
         """Point a call to where it goes next. Raises `error` where that is nowhere, or `StoreAway`."""
-        if _is_unknown_script(error) and call.script is not None and not call.is_loading:
+        if is_unknown_script(error) and call.script is not None and not call.is_loading:
             call.is_loading = True
             return
         if not _is_astray(error):
@@ -175,7 +175,3 @@ async def _attempt(call: _Call, left_s: float) -> Any:
 def _is_astray(outcome: Any) -> bool:
     """Whether a call certainly did not run and may succeed elsewhere or later."""
     return isinstance(outcome, NotSent) or (isinstance(outcome, StoreReplyError) and outcome.code in _ASTRAY)
-
-
-def _is_unknown_script(error: StoreReplyError | NotSent) -> bool:
-    return isinstance(error, StoreReplyError) and error.code == "NOSCRIPT"

@@ -24,3 +24,8 @@ class StoreReplyError(StoreError):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.code = message.partition(" ")[0]
+
+
+def is_unknown_script(error: Exception) -> bool:
+    """The server did not run a call of a script, as it does not know its text."""
+    return isinstance(error, StoreReplyError) and error.code == "NOSCRIPT"

@@ -6,7 +6,14 @@ from typing import Any, Self
 
 import hiredis
 
-from gateway.limits.values import Admission, OpenReservation, Settlement, SettlementResult, Verdict
+from gateway.limits.values import (
+    SETTLEMENT_RESULTS,
+    Admission,
+    OpenReservation,
+    Settlement,
+    SettlementResult,
+    Verdict,
+)
 from gateway.store import account_wire, keys
 from gateway.store.account_scripts import AccountScripts
 from gateway.store.scripts import Script
@@ -72,7 +79,7 @@ class Bench:
         return account_wire.admit_command(self.scripts.admit, admission)[1]
 
     def settle(self, settlement: Settlement, now: int) -> SettlementResult:
-        return account_wire.SETTLEMENT_RESULTS[self.at(now, self.settle_command(settlement))]
+        return SETTLEMENT_RESULTS[self.at(now, self.settle_command(settlement))]
 
     def settle_command(self, settlement: Settlement) -> Command:
         return account_wire.settle_command(self.scripts.settle, settlement)[1]

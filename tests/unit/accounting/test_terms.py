@@ -19,6 +19,8 @@ from gateway.domain.principal import Principal
 from gateway.limits.values import Bounds, Budget
 from gateway.metering.record import Basis
 from gateway.snapshot import Snapshot
+from gateway.store.accounts import AccountStore
+from gateway.store.client import Store
 
 CALL = Call(CHAT, {}, "support")
 GONE, HERE = Candidate("openai", "old", skip=Reason.SUNSET), Candidate("azure", "gpt-4.1-mini")
@@ -43,13 +45,17 @@ def snapshot(**bounds: int) -> Snapshot:
 NOW = snapshot(tpm=9)
 
 
+def kept_terms() -> KeptTerms:
+    return KeptTerms(AccountStore(Store("redis://127.0.0.1:1")), "1-a")
+
+
 def test_what_they_say() -> None:
     principal = replace(PRINCIPAL, budget_nanousd=3, budget_period="day", max_output_tokens=11)
-    terms = KeptTerms().of(CALL, TARGET, principal, NOW)
-    assert (terms.bounds, terms.budget, terms.pays) == (Bounds(rpm=5, tpm=9), Budget(3, "day"), True)
+    terms = kept_terms().of(CALL, TARGET, principal, NOW)
+    assert (terms.bounds, terms.asked.budget, terms.pays) == (Bounds(rpm=5, tpm=9), Budget(3, "day"), True)
     assert (terms.held.target, terms.held.cap, terms.likely_output_tokens) == (TARGET, 11, 7)
     assert terms.longest_answer == 32_768
-    assert Basis.decode(terms.basis) == Basis(
+    assert Basis.decode(terms.asked.basis) == Basis(
         route="chat.completions",
         team="blue",
         alias="support",
@@ -61,7 +67,7 @@ def test_what_they_say() -> None:
 
 
 def test_the_same_call_finds_them() -> None:
-    kept = KeptTerms()
+    kept = kept_terms()
     again = msgspec.structs.replace(CALL, fields={"n": msgspec.Raw(b"2")})
     assert kept.of(CALL, TARGET, PRINCIPAL, NOW) is kept.of(again, TARGET, PRINCIPAL, NOW)
 
@@ -80,7 +86,7 @@ def test_the_same_call_finds_them() -> None:
     ids=lambda other: next(iter(other)),
 )
 def test_whatever_differs_has_its_own(other: dict[str, Any]) -> None:
-    kept = KeptTerms()
+    kept = kept_terms()
     call = {"call": CALL, "target": TARGET, "principal": PRINCIPAL, "snapshot": NOW}
     first = kept.of(**call)
     second = kept.of(**call | other)
@@ -91,7 +97,7 @@ def test_whatever_differs_has_its_own(other: dict[str, Any]) -> None:
 
 
 def test_a_former_configuration_is_let_go() -> None:
-    kept, former = KeptTerms(), snapshot(tpm=1)
+    kept, former = kept_terms(), snapshot(tpm=1)
     for number in range(3):
         kept.of(CALL, TARGET, replace(PRINCIPAL, key_id=f"07{number}"), former)
     watched = weakref.ref(former)
@@ -103,7 +109,7 @@ def test_a_former_configuration_is_let_go() -> None:
 
 def test_they_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEPT", 3)
-    kept = KeptTerms()
+    kept = kept_terms()
     for number in range(10):
         kept.of(CALL, TARGET, replace(PRINCIPAL, key_id=f"07{number}"), NOW)
     assert len(kept._kept) <= 3

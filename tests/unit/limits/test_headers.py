@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.limits.headers import go_duration, limit_lines, retry_headers
-from gateway.limits.values import Admitted, Refused, Window
+from gateway.limits.bucket import MAX_LEVEL, UNIT
+from gateway.limits.headers import LimitLines, go_duration, limit_lines, retry_headers
+from gateway.limits.values import UNLIMITED, Admitted, Bounds, Refused, Window
+from gateway.limits.verdict import Levels, admitted
 
 UNITS = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 
@@ -71,6 +73,24 @@ def test_refusals_tell_every_limit() -> None:
         "x-ratelimit-remaining-tokens: 1000",
         "x-ratelimit-reset-tokens: 0s",
     ]
+
+
+limits = st.none() | st.just(UNLIMITED) | st.integers(1, 2_000_000_000)
+
+
+@given(limits, limits, st.data())
+def test_kept_lines_say_what_those_of_a_verdict_do(
+    rpm: int | None, tpm: int | None, data: st.DataObject
+) -> None:
+    full = [min((limit or 0) * UNIT, MAX_LEVEL) for limit in (rpm, tpm)]
+    levels = [data.draw(st.integers(0, most) | st.integers(0, MAX_LEVEL)) for most in full]
+    told = admitted(Bounds(rpm, tpm), Levels(0, *levels, 1))
+    kept = LimitLines(b"requests", rpm).after(levels[0]) + LimitLines(b"tokens", tpm).after(levels[1])
+    assert kept == limit_lines(told)
+
+
+def test_of_nothing_nothing_is_left() -> None:
+    assert LimitLines(b"tokens", 0).after(0) == limit_lines(admitted(Bounds(tpm=0), Levels(0, 0, 0, 0)))
 
 
 @pytest.mark.parametrize(

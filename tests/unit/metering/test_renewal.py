@@ -50,9 +50,8 @@ def store():
 async def test_open_requests_are_renewed_by_key_in_one_call(store):
     renewals = Renewals(store, "w1")
     for request_id, key_id in (("a", KEY), ("b", OTHER_KEY), ("c", KEY), ("d", KEY)):
-        renewals.opened(request_id, key_id)
-    renewals.closed("d")
-    renewals.closed("never opened")
+        renewals.open[request_id] = key_id
+    del renewals.open["d"]
     assert renewals.count == 3
     assert await renewals.renew()
     assert store.renewed == [{KEY: ["a", "c"], OTHER_KEY: ["b"]}]
