@@ -11,7 +11,7 @@ from gateway.attempts.job import Job
 from gateway.attempts.served import Served
 from gateway.catalog.rewrite import body_for
 from gateway.domain.call import Call
-from gateway.domain.errors import AttemptFailed, FailureClass, Hint
+from gateway.domain.errors import AttemptFailed, FailureClass
 from gateway.domain.facts import Facts, Tried
 from gateway.domain.plan import Candidate
 from gateway.relay.pump import Pump
@@ -61,7 +61,7 @@ class Attempting:
                 cap=held.cap,
                 adapt=client.adapt,
             )
-            self._begin(step, client, now)
+            self._health.begin(candidate.upstream, credential, candidate.model, client.max_concurrency, now)
             is_under_way = True
             facts.attempts += 1
             facts.tried.append(tried)
@@ -96,17 +96,6 @@ class Attempting:
             self._health.committed(candidate.upstream, credential, candidate.model, self._clock())
         request_id = _id_of(response, client)
         return Served(candidate, credential, response, timeouts.idle_s, deadline, answer, request_id)
-
-    def _begin(self, step: Step, client: UpstreamClient, now: float) -> None:
-        candidate = step.attempt.candidate
-        if not self._health.begin(
-            candidate.upstream, step.credential, candidate.model, client.max_concurrency, now
-        ):
-            raise AttemptFailed(
-                FailureClass.RATE_LIMITED,
-                "The upstream has all the calls in flight it may have.",
-                hint=Hint.FULL,
-            )
 
     def _over(self, candidate: Candidate, tried: Tried, outcome: str) -> None:
         """An attempt that was under way has ended without a commitment."""
@@ -155,7 +144,8 @@ def note_target(candidate: Candidate, facts: Facts) -> None:
 
 def _bounds(client: UpstreamClient, job: Job, now: float) -> tuple[Timeouts, float]:
     """Timeouts that end at the call's deadline, and that deadline."""
-    timeouts, asked_s = client.timeouts_for(job.held.target.timeouts), job.options.timeout_s
+    overrides, asked_s = job.held.target.timeouts, job.options.timeout_s
+    timeouts = client.timeouts if overrides is None else client.timeouts_for(overrides)
     total_s = timeouts.total_s if asked_s is None else min(asked_s, timeouts.total_s)
     deadline = job.facts.started_at + total_s
     left_s = deadline - now

@@ -16,7 +16,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
-from gateway.domain.errors import AttemptFailed, FailureClass
+from gateway.domain.errors import AttemptFailed, FailureClass, Hint
 from gateway.routing.circuit import Circuit, Rule, State
 
 BREAKER = Rule(in_a_row=5, rest_s=5.0, share=0.5)
@@ -79,18 +79,22 @@ class Health:
         nothing to find out, and no rest: it may be back with the next call."""
         self._loads: defaultdict[str, _Load] = defaultdict(_Load)
 
-    def begin(self, upstream: str, credential: int, model: str, most: int, now: float) -> bool:
-        """A call of this upstream begins; False where `most` are in flight already, and it does not."""
+    def begin(self, upstream: str, credential: int, model: str, most: int, now: float) -> None:
+        """A call of this upstream begins.
+
+        Raises:
+            AttemptFailed: `most` are in flight already, and it does not begin.
+        """
         load = self._loads[upstream]
         if load.in_flight >= most:
-            return False
+            reason = "The upstream has all the calls in flight it may have."
+            raise AttemptFailed(FailureClass.RATE_LIMITED, reason, hint=Hint.FULL)
         load.in_flight += 1
         load.turn += 1
         if self.troubles:
             self._breakers.began(upstream, credential, now)
             self._credentials.began(upstream, credential, now)
             self._models.began(upstream, model, now)
-        return True
 
     def ended(self, upstream: str) -> None:
         """A call of this upstream is over."""

@@ -75,7 +75,8 @@ class Connection(asyncio.BufferedProtocol):
         if transport is None or self._response is not None:
             raise RuntimeError("the connection is not idle")
         self._response = response
-        self._parser.start(bodyless=bodyless)
+        if bodyless:
+            self._parser.expect_no_body()
         if len(request) == 1:
             transport.write(request[0])
         else:
@@ -195,7 +196,7 @@ class Connection(asyncio.BufferedProtocol):
             response.broke(AttemptFailed(FailureClass.BAD_RESPONSE, reason))
             return
         # An upstream may answer before it has read all of the request.
-        if parser.reusable and not self._is_closed and not self._unsent():
+        if not self._is_closed and not self._unsent() and parser.renew():
             self._is_fresh = False
             self.used_at = response.last_byte_at
             if not self._reading:

@@ -101,11 +101,9 @@ class Http1Response(msgspec.Struct, eq=False):
         if self._aborted:
             return
         self.sink = sink
-        if self._held:
-            body = b"".join(self._held)
-            self._held.clear()
-            self._held_bytes = 0
-            self.whole = None
+        body, self.whole = self.whole or b"".join(self._held), None
+        self._held.clear()
+        if body:
             sink.data(body)
             if self._aborted:
                 return
@@ -124,8 +122,7 @@ class Http1Response(msgspec.Struct, eq=False):
         self._claimed = True
         self._limit = limit
         self._until = until
-        if self._held_bytes > limit:
-            self._check_limit()
+        self._check_limit(limit)
         if not self._complete and self.failure is None:
             loop = self.head.get_loop()
             self._body_waiter = loop.create_future()
@@ -141,7 +138,10 @@ class Http1Response(msgspec.Struct, eq=False):
                 raise
         if self.failure is not None:
             raise self.failure
-        return self.whole or b""
+        whole = self.whole or b""
+        if len(whole) > limit:
+            raise _too_large(limit)
+        return whole
 
     def pause(self) -> None:
         """Leave the socket alone; what was read already is still delivered."""
@@ -158,7 +158,6 @@ class Http1Response(msgspec.Struct, eq=False):
         self._aborted = True
         self.sink = None
         self._held.clear()
-        self._held_bytes = 0
         self.whole = None
         if not self._complete:
             self._give_up(
@@ -175,15 +174,10 @@ class Http1Response(msgspec.Struct, eq=False):
             self._deadlines.disarm(self)
             if not self.head.done():
                 self.head.set_result(None)
-        if not body:
-            return
-        self._held.append(body)
-        self._held_bytes += len(body)
-        if self._limit is not None:
-            self._check_limit()
-        elif self._held_bytes > HELD_BYTES:
-            self._hold_is_full = True
-            self._steer()
+        if parser.complete and not self._held:
+            self.whole = body  # at once, as most replies come
+        elif body:
+            self._hold(body)
 
     def ended(self) -> None:
         """The body is complete; the connection has gone its way already."""
@@ -192,8 +186,8 @@ class Http1Response(msgspec.Struct, eq=False):
         if self.sink is not None:
             self.sink.end()
             return
-        held = self._held
-        self.whole = held[0] if len(held) == 1 else b"".join(held)
+        if self.whole is None:
+            self.whole = b"".join(self._held)
         if self._body_waiter is not None:
             self._wake()
 
@@ -224,10 +218,18 @@ class Http1Response(msgspec.Struct, eq=False):
         self._give_up(AttemptFailed(FailureClass.TIMEOUT, reason))
         return None
 
-    def _check_limit(self) -> None:
-        if self._limit is not None and self._held_bytes > self._limit:
-            reason = f"the answer is larger than {self._limit} bytes"
-            self._give_up(AttemptFailed(FailureClass.BAD_RESPONSE, reason))
+    def _hold(self, body: bytes) -> None:
+        self._held.append(body)
+        self._held_bytes += len(body)
+        if self._limit is not None:
+            self._check_limit(self._limit)
+        elif self._held_bytes > HELD_BYTES:
+            self._hold_is_full = True
+            self._steer()
+
+    def _check_limit(self, limit: int) -> None:
+        if self._held_bytes > limit:
+            self._give_up(_too_large(limit))
 
     def _give_up(self, failure: AttemptFailed) -> None:
         if self.failure is None:
@@ -247,3 +249,7 @@ class Http1Response(msgspec.Struct, eq=False):
     def _steer(self) -> None:
         if self._wire is not None:
             self._wire.set_reading(not (self._paused or self._hold_is_full))
+
+
+def _too_large(limit: int) -> AttemptFailed:
+    return AttemptFailed(FailureClass.BAD_RESPONSE, f"the answer is larger than {limit} bytes")

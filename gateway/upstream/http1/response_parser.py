@@ -18,7 +18,7 @@ class ResponseParser:
     """Parses the responses of one connection.
 
     After each `feed`, read the state: `head_ready` with `status` and `head`; then `complete`, or `error` with
-    what was wrong. `reusable` says, once complete, whether the connection may carry another request.
+    what was wrong. Once it is complete, `renew` makes the parser ready for the next one.
     """
 
     __slots__ = (
@@ -48,21 +48,33 @@ class ResponseParser:
         self.on_message_begin = self._silence.clear
         self._reset_machine()
         self._came = b""
+        self._chatter_bytes = 0
         self._keep_alive = False
         self._leftover = False
         self._bodyless = False
         self.status = 0
         self.head = b""
+        self.head_ready = False
+        self.complete = False
         self.error: str | None = None
-        self.start(bodyless=False)
 
-    def start(self, *, bodyless: bool) -> None:
-        """Get ready for the next response of a `reusable` connection; `bodyless` if it answers HEAD."""
+    def expect_no_body(self) -> None:
+        """The next response answers HEAD."""
+        self._bodyless = True
+
+    def renew(self) -> bool:
+        """Get ready for another response; False where the connection must not carry one.
+
+        It may where the response is complete, the upstream keeps it alive, and nothing came behind it.
+        """
+        if not (self.complete and self._keep_alive and self._silence) or self._leftover:
+            return False
         if self._bodyless:
+            self._bodyless = False
             self._reset_machine()  # llhttp cannot be told of HEAD, so it may still wait for a body
-        self._bodyless = bodyless
         self.head_ready = self.complete = False
         self._chatter_bytes = 0
+        return True
 
     def _reset_machine(self) -> None:
         self._http = HttpResponseParser(self)
@@ -71,11 +83,6 @@ class ResponseParser:
     def release(self) -> None:
         """Break the reference cycle with httptools; the parser is of no use afterwards."""
         del self._http, self._feed
-
-    @property
-    def reusable(self) -> bool:
-        """Complete, kept alive by the upstream, and nothing came behind it."""
-        return self.complete and self._keep_alive and not self._leftover and bool(self._silence)
 
     @property
     def has_begun(self) -> bool:
@@ -145,9 +152,9 @@ class ResponseParser:
         status = http.get_status_code()
         came = self._came.lstrip(b"\r\n")
         end = came.find(b"\r\n\r\n")
-        if status < 100 or status == 101:
-            raise self._refusal(f"status {status} where a final answer was due")
         if status < 200:
+            if status < 100 or status == 101:
+                raise self._refusal(f"status {status} where a final answer was due")
             self._came = came[end + 4 :]
             return
         if came.count(b"\r\n", 0, end) > MAX_HEADERS:

@@ -315,6 +315,10 @@ def test_when_a_plan_is_kept() -> None:
 def test_a_call_too_many_does_not_begin() -> None:
     health = Health()
 
-    assert [health.begin("a", 0, "m", 2, 0) for _ in range(3)] == [True, True, False]
+    health.begin("a", 0, "m", 2, 0)
+    health.begin("a", 0, "m", 2, 0)
+    with pytest.raises(AttemptFailed) as refused:
+        health.begin("a", 0, "m", 2, 0)
+    assert (refused.value.failure, refused.value.hint) == (FailureClass.RATE_LIMITED, Hint.FULL)
     health.ended("a")
     assert health.in_flight("a") == 1

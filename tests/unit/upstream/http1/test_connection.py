@@ -172,6 +172,34 @@ def test_what_is_held_for_nobody_is_bounded_and_reading_goes_on_when_someone_com
     assert sink.events == [b"x" * 65536 + b"y"]
 
 
+@pytest.mark.parametrize("pieces", [1, 2, 7])
+@pytest.mark.parametrize("before", range(9))
+@pytest.mark.parametrize(("limit", "fits"), [(5, True), (4, False)])
+def test_a_body_is_read_up_to_its_limit_whenever_it_comes(
+    bench: Bench, pieces: int, before: int, limit: int, fits: bool
+) -> None:
+    wire = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+    head, body = wire[:-5], wire[-5:]
+    parts = [head, *(body[n : n + -(-5 // pieces)] for n in range(0, 5, -(-5 // pieces)))]
+    if pieces == 1:
+        parts = [wire]
+    response = bench.start()
+    bench.feed(*parts[:before])
+    reading = bench.loop.create_task(response.read(limit))
+    bench.loop.run_until_complete(asyncio.sleep(0))
+    for part in parts[before:]:
+        if bench.transport.ended is None:
+            bench.feed(part)
+
+    if fits:
+        assert bench.loop.run_until_complete(reading) == b"hello"
+        assert bench.home.events == ["released"]
+    else:
+        with pytest.raises(AttemptFailed, match="larger than 4 bytes"):
+            bench.loop.run_until_complete(reading)
+    assert len(bench.deadlines) == 0
+
+
 def test_attaching_does_not_end_a_pause(bench: Bench) -> None:
     response = bench.start()
     bench.feed(HEAD)

@@ -25,7 +25,8 @@ class Seen:
 
 
 def parse(parser: ResponseParser, pieces: list[bytes], *, bodyless: bool = False, eof: bool = False) -> Seen:
-    parser.start(bodyless=bodyless)
+    if bodyless:
+        parser.expect_no_body()
     body = b""
     for piece in pieces:
         body += parser.feed(piece)
@@ -39,7 +40,7 @@ def parse(parser: ResponseParser, pieces: list[bytes], *, bodyless: bool = False
         body,
         parser.complete,
         parser.error is not None,
-        parser.reusable,
+        parser.renew(),
     )
 
 
