@@ -132,8 +132,8 @@ class Worker:
             Rejected(journals, process),
             process,
             settle_timeout_s=settings.store.settle_timeout_ms / 1000,
-            on_settled=lambda state: self.counters.inc(SETTLEMENTS, (state,)),
-            on_store_error=lambda operation: self.counters.inc(STORE_ERRORS, (operation,)),
+            on_settled=self.counters.counting(SETTLEMENTS),
+            on_store_error=self.counters.counting(STORE_ERRORS),
         )
         self._provisions = Provisions(Journal(journals, f"{process}-open"))
         desk = AccountDesk(
@@ -144,7 +144,7 @@ class Worker:
             self._keyring,
             process,
             name_of=lambda error: render(error).error_type,
-            on_rejected=lambda limit: self.counters.inc(LIMIT_REJECTIONS, (limit,)),
+            on_rejected=self.counters.counting(LIMIT_REJECTIONS),
         )
         server = settings.server
         gate = Gate(loop, server.max_in_flight, server.max_queue, server.queue_timeout_s)
@@ -157,7 +157,7 @@ class Worker:
             lambda: self._secret,
             process,
             new_id=self.ids.next,
-            count=lambda result: self.counters.inc(CACHE, (result,)),
+            count=self.counters.counting(CACHE),
         )
         self.service = CallService(
             self.snapshots, self.health, attempts, desk, self._cached, gate, loop, time.monotonic

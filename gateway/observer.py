@@ -71,21 +71,21 @@ class RequestObserver:
         if facts.cost_nanousd:
             alike.cost_nanousd += facts.cost_nanousd
         if facts.route != "health":
-            self._time(facts, now)
+            self._durations.append(now - facts.started_at)
+            if facts.overhead_ms is not None:
+                self._overheads.append(facts.overhead_ms / 1000)
+            if facts.first_token_at is not None:
+                self._time_stream(facts, facts.first_token_at)
+            if len(self._durations) == _MOST_TIMES:
+                self._tell_times()
         self._access_log.write(_own(facts, now), alike.text)
         if self._spans is not None:
             self._spans.ended(facts, now)
 
-    def _time(self, facts: Facts, now: float) -> None:
-        self._durations.append(now - facts.started_at)
-        if facts.overhead_ms is not None:
-            self._overheads.append(facts.overhead_ms / 1000)
-        if facts.first_token_at is not None:
-            self._counters.observe(TTFT, (), facts.first_token_at - facts.started_at)
-            if (gap_s := facts.inter_token_s) is not None:
-                self._counters.observe(INTER_TOKEN, (), gap_s)
-        if len(self._durations) == _MOST_TIMES:
-            self._tell_times()
+    def _time_stream(self, facts: Facts, first_token_at: float) -> None:
+        self._counters.observe(TTFT, (), first_token_at - facts.started_at)
+        if (gap_s := facts.inter_token_s) is not None:
+            self._counters.observe(INTER_TOKEN, (), gap_s)
 
     def _alike_of(self, facts: Facts) -> _Alike:
         if facts.error_type is None and facts.alias is not None:  # nothing of it is the caller's text

@@ -68,6 +68,7 @@ class CallService:
         self._loop = loop
         self._clock = clock
         self._draw = draw
+        self._wall_clock = wall_clock
         self._calendar = Calendar(wall_clock)
         self._streams: set[Pump] = set()
         self._begun: set[Work] = set()
@@ -135,10 +136,9 @@ class CallService:
                 self._attempts.release(served)
 
     def _plan(self, target: Target, options: CallOptions) -> Plan:
-        today = self._calendar.today()
-        decision = usual(target, self._health, today) if options.pin is None else None
+        decision = usual(target, self._health, self._wall_clock()) if options.pin is None else None
         if decision is None:
-            now, draw = self._clock(), self._draw()
+            now, draw, today = self._clock(), self._draw(), self._calendar.today()
             decision = plan(target.candidates, self._health, now, draw, options.pin, today=today)
         return decision if options.fallback else decision.first_only()
 

@@ -81,12 +81,17 @@ class Keyring:
         self._keyed = blake2b(digest_size=16, key=os.urandom(32))
         self._proofs: dict[bytes, tuple[_Entry, float]] = {}
 
-    def remembered(self, authorization: bytes | None) -> Principal | None:
-        """The principal of a header that opened a key a moment ago; None where `authenticate` has to look.
+    def proof(self, authorization: bytes | None) -> bytes:
+        """What `remembered` knows an Authorization header by: a keyed hash, for as long as the process lives.
 
-        What is compared is a keyed hash too, which costs a tenth of taking the header apart and of its HMAC.
+        It costs a tenth of taking the header apart and of its HMAC.
         """
-        proof = self._proof(authorization)
+        keyed = self._keyed.copy()
+        keyed.update(authorization or b"")
+        return keyed.digest()
+
+    def remembered(self, proof: bytes) -> Principal | None:
+        """The principal of a header that opened a key a moment ago; None where `authenticate` has to look."""
         proven = self._proofs.get(proof)
         if proven is None:
             return None
@@ -109,18 +114,14 @@ class Keyring:
             StoreUnavailable: the key is not known here and the store is away.
             Overloaded: too many keys that are not known here wait to be looked up.
         """
-        if (principal := self.remembered(authorization)) is not None:
+        proof = self.proof(authorization)
+        if (principal := self.remembered(proof)) is not None:
             return principal
         entry, until = await self._open(authorization, client)
         if len(self._proofs) >= MAX_KEYS:
             self._proofs.clear()
-        self._proofs[self._proof(authorization)] = entry, until
+        self._proofs[proof] = entry, until
         return entry.principal
-
-    def _proof(self, authorization: bytes | None) -> bytes:
-        keyed = self._keyed.copy()
-        keyed.update(authorization or b"")
-        return keyed.digest()
 
     async def _open(self, authorization: bytes | None, client: Client) -> tuple[_Entry, float]:
         """The entry of the key, and how long its record says that it opens with this header, unix seconds."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from msgspec import Raw
 from msgspec.json import Decoder, Encoder
 
@@ -40,7 +42,7 @@ def body_for(
         adapt: what the upstream's quirks make of a body, if it has any.
     """
     fields = fields_for(call, target, candidate, cap)
-    fields["model"] = Raw(_encode(candidate.deployment or candidate.model))
+    fields["model"] = _name(candidate.deployment or candidate.model)
     if adapt is not None:
         adapt(fields, call.route)
     if call.stream:
@@ -60,8 +62,14 @@ def fields_for(call: Call, target: Target, candidate: Candidate, cap: int | None
         fields["max_completion_tokens" if call.route is CHAT else "max_tokens"] = Raw(str(cap).encode())
     if candidate.rewrite is not None:
         _apply(candidate.rewrite, fields)
-    fields.update(candidate.adapter)
+    if candidate.adapter:
+        fields.update(candidate.adapter)
     return fields
+
+
+@lru_cache(maxsize=1024)  # the same few for nearly all bodies
+def _name(model: str) -> Raw:
+    return Raw(_encode(model))
 
 
 def _names_cap(fields: dict[str, Raw]) -> bool:

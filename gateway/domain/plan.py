@@ -5,8 +5,10 @@ An *attempt* is one call of one upstream for one model. Attempts are tried in or
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
 from typing import NamedTuple
@@ -126,12 +128,12 @@ class Steady(NamedTuple):
     """The plan of every call of a target while all is well.
 
     Args:
-        until: it holds up to this day, "YYYY-MM-DD".
+        ends_at: it holds until then, unix seconds: the end of the first day in UTC that a model ends on.
         places: of upstreams, each with the calls in flight that it may have: it holds while none is full.
     """
 
     plan: Plan
-    until: str
+    ends_at: float
     places: tuple[tuple[str, int], ...]
 
 
@@ -177,6 +179,11 @@ class Target:
         attempts = tuple(Attempt(candidate, (0,)) for candidate in serving)
         first_skip = self.candidates[0].skip if self.candidates else None
         plan = Plan(attempts, left_out, first_skip, 0 if first_skip is None else None)
-        until = min((c.shutdown_date for c in serving if c.shutdown_date), default="9999-12-31")
+        ends_at = min((_end_of(c.shutdown_date) for c in serving if c.shutdown_date), default=math.inf)
         places = {(c.upstream, c.max_concurrency) for c in serving if c.max_concurrency is not None}
-        return Steady(plan, until, tuple(sorted(places)))
+        return Steady(plan, ends_at, tuple(sorted(places)))
+
+
+def _end_of(day: str) -> float:
+    """Unix seconds."""
+    return datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() + 86400

@@ -11,6 +11,7 @@ import structlog
 
 from gateway.auth.keyring import Keyring
 from gateway.cached_calls import Work
+from gateway.domain.call import CallOptions
 from gateway.domain.errors import (
     GatewayError,
     MethodNotAllowed,
@@ -23,6 +24,7 @@ from gateway.domain.principal import Principal
 from gateway.domain.trace import TraceContext, parse_trace
 from gateway.edge.caller import Caller
 from gateway.edge.exchange import Exchange
+from gateway.edge.head import Head
 from gateway.edge.headers import lines, reply_headers
 from gateway.edge.key_status import KeyStatus
 from gateway.edge.models import get_model, list_models
@@ -121,13 +123,16 @@ class DataPlane:
         if exchange.path in OPEN:
             self._health(exchange, facts)
             return None
-        headers = exchange.headers
-        if self._tracing is not None or not _NOTED.isdisjoint(headers):
-            self._note_headers(headers, facts)
-        keyring, presented = self._keyring, headers.get(b"authorization")
-        principal = keyring.remembered(presented) or await keyring.authenticate(presented, exchange.client)
+        head = exchange.head
+        if self._tracing is not None or not _NOTED.isdisjoint(head.fields):
+            self._note_headers(head.fields, facts)
+        principal = self._keyring.remembered(head.proof or self._proof_of(head))
+        if principal is None:
+            presented = head.fields.get(b"authorization")
+            principal = await self._keyring.authenticate(presented, exchange.client)
         facts.key_id = principal.key_id
-        route = _allowed(match(facts.method, facts.path), principal, facts)
+        route = head.route or _route_of(head)
+        _check_route(route, principal, facts)
         if route.call is None:
             await self._answer(exchange, route, principal, facts)
             return None
@@ -137,7 +142,11 @@ class DataPlane:
         body = await exchange.read_body(server.max_body_bytes, server.body_timeout_s)
         call = parse_call(route.call, body, server.max_json_depth)
         caller = Caller(exchange, facts, self._clock)
-        return self._service.begin(call, options_of(headers), principal, caller, facts)
+        return self._service.begin(call, head.options or _options_of(head), principal, caller, facts)
+
+    def _proof_of(self, head: Head) -> bytes:
+        head.proof = self._keyring.proof(head.fields.get(b"authorization"))
+        return head.proof
 
     def _note_headers(self, headers: Mapping[bytes, bytes], facts: Facts) -> None:
         client_id = headers.get(b"x-request-id") or headers.get(b"x-client-request-id")
@@ -180,12 +189,21 @@ class DataPlane:
         exchange.reply(reply.status, headers, reply.content)
 
 
-def _allowed(route: Route, principal: Principal, facts: Facts) -> Route:
-    """The route, where it is there and this key may use it."""
+def _route_of(head: Head) -> Route:
+    head.route = match(head.method, head.path)
+    return head.route
+
+
+def _options_of(head: Head) -> CallOptions:
+    head.options = options_of(head.fields)
+    return head.options
+
+
+def _check_route(route: Route, principal: Principal, facts: Facts) -> None:
+    """Whether the route is there, and this key may use it."""
     if route.name is not None:
         facts.route = route.name
         if not principal.may_use_route(route.name):
             raise RouteNotAllowed(f"This key may not use the route `{route.name}`.")
     if not route.is_built:
         raise NotAvailableYet(f"{facts.path} is not available in this version of Tunegate.")
-    return route

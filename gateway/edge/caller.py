@@ -9,10 +9,9 @@ import msgspec
 from gateway.domain.errors import StreamBroken
 from gateway.domain.facts import Facts
 from gateway.edge.exchange import Exchange, Reader
-from gateway.edge.headers import Answer, reply_headers, usd
+from gateway.edge.headers import EVENT_STREAM, Answer, reply_headers, usd
 from gateway.edge.render import JSON, error_event
 
-_EVENT_STREAM = b"text/event-stream; charset=utf-8"
 _DONE = b"data: [DONE]\n\n"
 
 
@@ -31,14 +30,15 @@ class Caller(msgspec.Struct, eq=False):
 
     def reply(self, body: bytes, answer: Answer) -> None:
         """Send a whole JSON reply."""
-        headers = reply_headers(self._facts, JSON, self._clock(), answer)
-        if self._facts.cost_nanousd is not None:
-            headers += b"%b: %b\r\n" % (b"x-tunegate-cost-usd", usd(self._facts.cost_nanousd))
+        facts = self._facts
+        headers = reply_headers(facts, JSON, self._clock(), answer)
+        if facts.cost_nanousd is not None:
+            headers += b"x-tunegate-cost-usd: %b\r\n" % usd(facts.cost_nanousd)
         self._exchange.reply(200, headers, body)
 
     def start_stream(self, reader: Reader, answer: Answer) -> Exchange:
         """Send the head of a stream; its events go to what is returned."""
-        headers = reply_headers(self._facts, _EVENT_STREAM, self._clock(), answer)
+        headers = reply_headers(self._facts, EVENT_STREAM, self._clock(), answer)
         self._exchange.start_stream(headers, reader)
         return self._exchange
 

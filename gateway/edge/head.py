@@ -6,20 +6,26 @@ from collections.abc import Mapping
 
 import msgspec
 
+from gateway.domain.call import CallOptions
+from gateway.edge.routes import Route
+
 _LENGTH = b"content-length"
 _MOST_BYTES = 4096
 """Of a head that is remembered: each open connection may have one."""
 _MOST_DIGITS = 10
 
 
-class Head(msgspec.Struct, frozen=True):
-    """What a request says before its body.
+class Head(msgspec.Struct):
+    """What a request says before its body. It stays as it came; what is made of it is kept with it.
 
     Args:
         path: of the target, unquoted.
         version: "1.0" or "1.1".
         fields: the first field of each lower-case name.
         keeps_alive: the client means to use the connection again.
+        route: that it names, once somebody has looked.
+        options: that it asks for, likewise.
+        proof: of its key, as the keyring has it.
     """
 
     method: str
@@ -27,6 +33,9 @@ class Head(msgspec.Struct, frozen=True):
     version: str
     fields: Mapping[bytes, bytes]
     keeps_alive: bool
+    route: Route | None = None
+    options: CallOptions | None = None
+    proof: bytes | None = None
 
 
 class KnownHead:
@@ -80,7 +89,10 @@ class KnownHead:
             return None
         head = self.head
         fields = {**head.fields, _LENGTH: digits}
-        return Head(head.method, head.path, head.version, fields, head.keeps_alive), body
+        # By hand, as no function for it is half as fast.
+        same = head.method, head.path, head.version
+        made = head.route, head.options, head.proof
+        return Head(*same, fields, head.keeps_alive, *made), body
 
 
 def _is_length(digits: bytes) -> bool:

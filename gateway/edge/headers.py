@@ -9,9 +9,12 @@ from urllib.parse import quote
 
 from gateway.domain.facts import Facts, in_ms
 
+EVENT_STREAM = b"text/event-stream; charset=utf-8"
 Headers = tuple[tuple[bytes, bytes], ...]
 _PASSED_ON = (b"openai-processing-ms", b"openai-version")
 _FIGURES = re.compile(rb"[0-9.-]{1,20}")  # times and dates; an upstream's other texts are not for callers
+_OVERHEAD = b"x-tunegate-overhead-ms"
+_HEAD = b"content-type: %b\r\nx-request-id: %b\r\n%b" + _OVERHEAD + b": %.2f\r\n%b"
 _STREAM_EXTRAS = b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
 
 
@@ -27,7 +30,7 @@ def reply_headers(facts: Facts, content_type: bytes, now: float, answer: Answer 
 
     Args:
         facts: of this request; `overhead_ms` is set, since the head leaves now.
-        content_type: of the reply.
+        content_type: of the reply, `JSON` or `EVENT_STREAM`.
         now: a reading of the clock.
         answer: the upstream's answer, if one is passed on.
     """
@@ -42,14 +45,7 @@ def reply_headers(facts: Facts, content_type: bytes, now: float, answer: Answer 
         facts.shutdown_date,
         facts.attempts,
     )
-    head = b"content-type: %b\r\nx-request-id: %b\r\n%b%b: %.2f\r\n%b" % (
-        content_type,
-        facts.request_id.encode(),
-        served,
-        b"x-tunegate-overhead-ms",
-        overhead_ms,
-        facts.rate_limits,
-    )
+    head = _HEAD % (content_type, facts.request_id.encode(), served, overhead_ms, facts.rate_limits)
     if facts.cache is not None:
         head += _of_the_cache(facts.cache, facts.age_s)
     if answer is not None:
@@ -57,7 +53,7 @@ def reply_headers(facts: Facts, content_type: bytes, now: float, answer: Answer 
             sent = answer.header(name)
             if sent is not None and _FIGURES.fullmatch(sent):
                 head += b"%b: %b\r\n" % (name, sent)
-    return head + _STREAM_EXTRAS if content_type.startswith(b"text/event-stream") else head
+    return head + _STREAM_EXTRAS if content_type is EVENT_STREAM else head
 
 
 def _of_the_cache(word: str, age_s: int | None) -> bytes:

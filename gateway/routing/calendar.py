@@ -17,13 +17,14 @@ class Calendar:
 
     def __init__(self, wall_clock: Callable[[], float]) -> None:
         self._wall_clock = wall_clock
-        self._day = -1
+        self._begins = self._ends = 0.0
         self._date = ""
 
     def today(self) -> str:
         """As "YYYY-MM-DD"."""
         now = self._wall_clock()
-        day = int(now // _DAY_S)
-        if day != self._day:
-            self._day, self._date = day, datetime.fromtimestamp(now, UTC).date().isoformat()
+        if not self._begins <= now < self._ends:
+            self._begins = now - now % _DAY_S
+            self._ends = self._begins + _DAY_S
+            self._date = datetime.fromtimestamp(now, UTC).date().isoformat()
         return self._date

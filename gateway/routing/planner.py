@@ -56,10 +56,13 @@ def plan(
     return Plan(attempts, tuple(left_out))
 
 
-def usual(target: Target, health: Health, today: str) -> Plan | None:
-    """What `plan` says of a target while all is well, kept with it; None where it may say something else."""
+def usual(target: Target, health: Health, unix: float) -> Plan | None:
+    """What `plan` says of a target while all is well, kept with it; None where it may say something else.
+
+    `unix` is the time, in seconds.
+    """
     steady = target.steady
-    if steady is None or today > steady.until or not health.is_well or health.is_full(steady.places):
+    if steady is None or unix >= steady.ends_at or not health.is_well or health.is_full(steady.places):
         return None
     return steady.plan
 

@@ -47,6 +47,16 @@ class Counters:
         numbers = self._new[metric]
         numbers[labels] = numbers.get(labels, 0) + n
 
+    def counting(self, metric: Metric) -> Callable[[str], None]:
+        """What lets a counter of one label grow by 1, told the label's value."""
+        numbers = self._new[metric]
+
+        def count(value: str) -> None:
+            labels = (value,)
+            numbers[labels] = numbers.get(labels, 0) + 1
+
+        return count
+
     def observe(self, metric: Metric, labels: Labels, seconds: float) -> None:
         """Put one observation into a histogram."""
         cells = self._new_cells[metric]

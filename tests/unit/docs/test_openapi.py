@@ -14,7 +14,7 @@ from gateway.domain import errors
 from gateway.domain.call import CHAT, COMPLETIONS, EMBEDDINGS, CallRoute
 from gateway.domain.facts import Facts
 from gateway.edge import render
-from gateway.edge.headers import reply_headers
+from gateway.edge.headers import EVENT_STREAM, reply_headers
 from gateway.edge.request import _REQUIRED, _TYPES
 from gateway.edge.routes import EXACT, MODEL, MODEL_PREFIX, OPEN
 from gateway.limits.headers import limit_lines
@@ -154,7 +154,7 @@ class TestSurface:
             age_s=3,
             rate_limits=limit_lines(Admitted(at_ms=0, rpm=WINDOW, tpm=WINDOW, in_use=1)),
         )
-        head = reply_headers(facts, b"text/event-stream", 1.0, Answer()).decode()
+        head = reply_headers(facts, EVENT_STREAM, 1.0, Answer()).decode()
         sent = {line.partition(": ")[0] for line in head.splitlines()}
         chat = DOCUMENT["paths"]["/v1/chat/completions"]["post"]["responses"]["200"]["headers"]
         assert set(chat) - {"x-tunegate-cost-usd"} == sent - {"content-type"}  # that one is not for streams

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from gateway.domain.call import CallOptions
 from gateway.edge.head import Head, KnownHead
+from gateway.edge.routes import EXACT
 
 LINES = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %b\r\nX: content-length: 5\r\n\r\n"
 BODY = b'{"model": "m"}'
@@ -62,6 +64,18 @@ def test_the_same_head_with_another_length_is_known() -> None:
     assert body == BODY * 100
     assert head.fields == {**same.head.fields, b"content-length": b"1400"}
     assert (head.method, head.path, head.version) == ("POST", "/v1/chat/completions", "1.1")
+
+
+def test_what_was_made_of_a_head_is_kept_whatever_the_length() -> None:
+    same = known()
+    assert same is not None
+    head = same.head
+    head.route, head.options, head.proof = EXACT["/v1/completions"], CallOptions(fallback=False), b"proof"
+
+    longer = same.read(request(body=BODY * 100))
+
+    assert longer is not None
+    assert (longer[0].route, longer[0].options, longer[0].proof) == (head.route, head.options, head.proof)
 
 
 @pytest.mark.parametrize(

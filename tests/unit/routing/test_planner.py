@@ -1,6 +1,7 @@
 """The order of attempts: fixed order, weights, pins, credentials, and what is left out."""
 
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -269,6 +270,7 @@ CANDIDATES = st.lists(
         step=st.integers(0, 2),
         weight=st.none() | st.integers(0, 100),
         skip=st.none() | st.sampled_from(list(Reason)),
+        shutdown_date=st.none() | st.sampled_from(["2026-10-23", "2027-01-14"]),
     ),
     max_size=8,
 ).map(lambda some: sorted(some, key=lambda candidate: candidate.step))
@@ -287,17 +289,17 @@ def test_the_plan_of_all_calls_while_all_is_well(
     for upstream in in_flight:
         health.begin(upstream, 0, "m", MOST, 0)
 
-    kept = usual(Target("support", "support", None, tuple(candidates)), health, today)
-
-    assert kept is None or kept == plan(candidates, health, 0, 0.5, today=today)
+    for second in (0, 86399.9):
+        unix = datetime.fromisoformat(today).replace(tzinfo=UTC).timestamp() + second
+        kept = usual(Target("support", "support", None, tuple(candidates)), health, unix)
+        assert kept is None or kept == plan(candidates, health, 0, 0.5, today=today)
 
 
 def test_when_a_plan_is_kept() -> None:
+    noon = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
+
     def kept(*candidates: Candidate, health: Health | None = None) -> bool:
-        return (
-            usual(Target("support", "support", None, candidates), health or Health(), "2026-11-23")
-            is not None
-        )
+        return usual(Target("support", "support", None, candidates), health or Health(), noon) is not None
 
     full, troubled = Health(), Health()
     full.begin("a", 0, "m", 2, 0)
