@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,7 +18,7 @@ from gateway.pricing.book import PriceBook
 from gateway.pricing.cost import cost
 
 
-class Spent(msgspec.Struct, frozen=True):
+class Spent(NamedTuple):
     """What a call used, and how that is known; `usage` is None where it is released, and used nothing."""
 
     usage: Usage | None
@@ -56,8 +57,9 @@ def _count(call: Call, model: str, text: str) -> Usage:
 
 def record_of(facts: Facts, spent: Spent, terms: Terms, admitted_ms: int, now: float) -> LedgerRecord:
     """The ledger record of a call. Its cost is the sum of its attempts; what is unknown is None."""
-    attempts = _attempts(facts, spent, terms.snapshot.prices)
-    used = spent.usage or _NO_USAGE
+    usage, state, source = spent
+    attempts = _attempts(facts, usage, state, terms.snapshot.prices)
+    used = usage or _NO_USAGE
     first_token_at, started_at = facts.first_token_at, facts.started_at
     return msgspec.structs.replace(
         terms.record,
@@ -66,7 +68,7 @@ def record_of(facts: Facts, spent: Spent, terms: Terms, admitted_ms: int, now: f
         model=facts.model,
         upstream=facts.upstream,
         upstream_request_id=facts.upstream_request_id,
-        state=spent.state,
+        state=state,
         cache=facts.cache,
         fallback=facts.fallback,
         attempts=attempts,
@@ -78,32 +80,34 @@ def record_of(facts: Facts, spent: Spent, terms: Terms, admitted_ms: int, now: f
         service_tier=facts.service_tier,
         cost_nanousd=attempts[0].cost_nanousd if len(attempts) == 1 else total_cost(attempts),
         saved_nanousd=facts.saved_nanousd,
-        usage_source=spent.source,
+        usage_source=source,
         error_type=facts.error_type,
         ttft_ms=None if first_token_at is None else in_ms(first_token_at - started_at),
         duration_ms=in_ms(now - started_at),
     )
 
 
-def _attempts(facts: Facts, spent: Spent, prices: PriceBook) -> tuple[AttemptRecord, ...]:
+def _attempts(
+    facts: Facts, usage: Usage | None, state: State, prices: PriceBook
+) -> tuple[AttemptRecord, ...]:
     """Every attempt. What was spent stands on the one that served or was cut off; the others cost nothing.
 
     One that another overtook had its prompt read, so that much is charged; what it wrote nobody knows.
     """
-    usage = spent.usage
+    tried = facts.tried
     if usage is None:
-        return tuple(_record(tried, "released", None, facts, prices) for tried in facts.tried)
-    if len(facts.tried) == 1:
-        return (_record(facts.tried[0], spent.state, usage, facts, prices),)
-    serving = _serving(facts.tried)
+        return tuple(_record(each, "released", None, facts, prices) for each in tried)
+    if len(tried) == 1:
+        return (_record(tried[0], state, usage, facts, prices),)
+    serving = _serving(tried)
     prompt = msgspec.structs.replace(usage, completion_tokens=0, reasoning_tokens=0)
     return tuple(
-        _record(tried, spent.state, usage, facts, prices)
-        if tried is serving
-        else _record(tried, "estimated", prompt, facts, prices)
-        if tried.outcome == "hedged"
-        else _record(tried, "released", None, facts, prices)
-        for tried in facts.tried
+        _record(each, state, usage, facts, prices)
+        if each is serving
+        else _record(each, "estimated", prompt, facts, prices)
+        if each.outcome == "hedged"
+        else _record(each, "released", None, facts, prices)
+        for each in tried
     )
 
 

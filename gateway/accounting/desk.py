@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
@@ -21,7 +21,7 @@ from gateway.limits.estimate import size_of
 from gateway.limits.headers import limit_lines
 from gateway.limits.local import LocalLimiter
 from gateway.limits.refusal import refusal_text
-from gateway.limits.values import Admission, Admitted, Refused, Settlement, Verdict
+from gateway.limits.values import Admission, Admitted, Refused, Verdict
 from gateway.metering.charge import charge_of
 from gateway.metering.meter import Meter
 from gateway.metering.provisions import Provisions
@@ -55,6 +55,9 @@ class AccountDesk:
         on_rejected: told which limit refused a call.
         clock: monotonic seconds, the clock of `Facts`.
         wall_clock: unix seconds, for what is admitted while the store is away.
+
+    Attributes:
+        end: settles a call that the store has admitted: it alone has counted it.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class AccountDesk:
     ) -> None:
         self.clock = clock
         self.name_of = name_of
+        self.end = meter.end
         self._accounts = accounts
         self._meter = meter
         self._provisions = provisions
@@ -98,20 +102,19 @@ class AccountDesk:
         """
         usable = payable(call, target, snapshot.prices) if principal.pays else target
         terms = self._terms.of(call, usable, principal, snapshot)
-        return Hold(self, call, size_of(call), terms, facts, terms.held)
+        size = size_of(call)
+        tokens = size.likely_tokens(terms.likely_output_tokens, terms.longest_answer)
+        hold = Hold(self, call, size, terms, facts, terms.held, tokens)
+        if terms.pays:
+            hold.weigh()
+        return hold
 
     def hold_free(
         self, call: Call, target: Target, principal: Principal, snapshot: Snapshot, facts: Facts
     ) -> Hold:
         """The same for a call that needs no model's work: it counts as a request, and holds no more."""
         terms = self._terms.of(call, target, principal, snapshot)
-        return FreeHold(self, call, NO_SIZE, terms, facts, terms.held)
-
-    def settle(self, hold: Hold, record: LedgerRecord) -> Coroutine[Any, Any, object]:
-        """Keep a settlement, in the store or on disk; bounded in time, never raises."""
-        if hold.was_reserved:  # then the store alone has counted it
-            return self._meter.end(hold, record)
-        return self._settle_uncounted(hold.settlement(record))
+        return FreeHold(self, call, NO_SIZE, terms, facts, terms.held, tokens=0, bound_nanousd=0)
 
     async def withdraw(self, hold: Hold) -> None:
         """Give back what a call holds, and keep no record of it; bounded in time, never raises."""
@@ -134,10 +137,8 @@ class AccountDesk:
         if reply[0] != ADMITTED:
             return await self._insist(hold, verdict(reply, hold.admission()))
         terms = hold.terms
-        _, at_ms, rpm_level, tpm_level, *_ = reply
-        return self._admitted(
-            hold, at_ms, terms.request_lines.after(rpm_level) + terms.token_lines.after(tpm_level)
-        )
+        _, at_ms, rpm, tpm, _, _, _ = reply
+        return self._admitted(hold, at_ms, terms.request_lines.after(rpm) + terms.token_lines.after(tpm))
 
     async def _insist(self, hold: Hold, said: Verdict | None) -> Hold:
         """The same for a call that was not admitted at once.
@@ -217,8 +218,9 @@ class AccountDesk:
             raise
         return hold
 
-    async def _settle_uncounted(self, settlement: Settlement) -> None:
-        """The same for a call that was admitted while the store was away."""
+    async def end_uncounted(self, hold: Hold, record: LedgerRecord) -> None:
+        """Settle a call that was admitted while the store was away; bounded in time, never raises."""
+        settlement = hold.settlement(record)
         self._local.settle(settlement.request_id, settlement.tokens_actual)
         if await self._meter.settle(settlement) not in ("unsaved", "lost"):
             self._provisions.settled(settlement.request_id)

@@ -38,8 +38,11 @@ class Desk(Protocol):
     async def admit(self, hold: Hold) -> Hold:
         """The hold, once its call is admitted. Raises where it is not."""
 
-    def settle(self, hold: Hold, record: LedgerRecord) -> Ending:
-        """Keep its settlement by this record, in the store or on disk; bounded in time, never raises."""
+    def end(self, hold: Hold, record: LedgerRecord) -> Ending:
+        """Settle it by this record, in the store or on disk; bounded in time, never raises."""
+
+    def end_uncounted(self, hold: Hold, record: LedgerRecord) -> Ending:
+        """The same where it was admitted without the store."""
 
     async def withdraw(self, hold: Hold) -> None:
         """Give back what a call holds, and keep no record; bounded in time, never raises."""
@@ -67,7 +70,7 @@ class Hold(msgspec.Struct, eq=False):
     terms: Terms
     facts: Facts
     held: Held
-    tokens: int = 0
+    tokens: int
     bound_nanousd: int | None = None
     admitted_ms: int = 0
     was_reserved: bool = True
@@ -77,15 +80,15 @@ class Hold(msgspec.Struct, eq=False):
 
     def ask(self) -> Awaitable[list[int]]:
         """Ask the store to admit it: the reply of `admit.lua`. Raises `StoreError`, also at once."""
-        self.weigh()
         terms = self.terms
         packed = terms.admission.packed(self.facts.request_id, self.tokens, self.bound_nanousd)
         return terms.ask(packed)
 
     def weigh(self) -> None:
-        """Reckon what it asks of the limits."""
+        """Reckon what it asks of its key's limits and money."""
         size, terms = self.size, self.terms
         self.tokens = size.likely_tokens(terms.likely_output_tokens, terms.longest_answer)
+        self.bound_nanousd = None
         if terms.pays:
             self.bound_nanousd = self.most_nanousd(most_prompt_tokens(self.call, size))
 
@@ -105,7 +108,6 @@ class Hold(msgspec.Struct, eq=False):
         """Ask on other terms from now on."""
         self.terms = terms
         self.held = terms.held
-        self.bound_nanousd = None
         self.weigh()
 
     def admission(self) -> Admission:
@@ -173,7 +175,7 @@ class Hold(msgspec.Struct, eq=False):
         facts, desk = self.facts, self.desk
         record = record_of(facts, spent, self.terms, self.admitted_ms, desk.clock())
         facts.cost_nanousd = record.cost_nanousd
-        return desk.settle(self, record)
+        return desk.end(self, record) if self.was_reserved else desk.end_uncounted(self, record)
 
     # -- what the meter asks of a call that has ended
 

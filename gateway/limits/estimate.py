@@ -27,6 +27,7 @@ _CAPS = {
     COMPLETIONS.name: ("max_tokens",),
     EMBEDDINGS.name: (),
 }
+_ASKING = frozenset({*_CAPS[CHAT.name], "n"})  # fields of a chat that say more of its size than their bytes
 _LEAST_CAP = {CHAT.name: 1, COMPLETIONS.name: 0}
 _MEDIA = b";base64,"
 _NULL = Raw(b"null")
@@ -79,8 +80,8 @@ class Size(msgspec.Struct, frozen=True):
             model_max: as above.
         """
         output = assumed_output_tokens if self.cap is None else self.cap
-        if model_max is not None:
-            output = min(output, model_max)
+        if model_max is not None and model_max < output:
+            output = model_max
         text = -(-(self.prompt_bytes - self.media_bytes) // BYTES_PER_TOKEN)
         return text + self.media * MEDIA_TOKENS + self.answers * output
 
@@ -94,17 +95,8 @@ def size_of(call: Call) -> Size:
     Raises:
         InvalidRequest: a number that the official API refuses too: below its minimum, or not whole.
     """
-    fields, route = call.fields, call.route
-    cap = None
-    for name in _CAPS[route.name]:
-        if name in fields and (given := _whole(fields, name, _LEAST_CAP[route.name])) is not None:
-            cap = given if cap is None else max(cap, given)
-    answers = 0
-    if route is not EMBEDDINGS:
-        answers = (_whole(fields, "n", 1) or 1) if "n" in fields else 1
-    if route is COMPLETIONS:
-        # The candidates that `best_of` drops are paid for too.
-        answers = max(answers, _whole(fields, "best_of", 1) or 1) * _prompts(fields.get("prompt", _NULL))
+    fields = call.fields
+    cap, answers = (None, 1) if call.route is CHAT and _ASKING.isdisjoint(fields) else _asked(call)
     values = b"".join(fields.values())
     media = media_bytes = 0
     if values.find(_MEDIA) >= 0:  # `in` first takes bytes for a number and fails inside
@@ -119,6 +111,22 @@ def size_of(call: Call) -> Size:
         answers=answers,
         cap=cap,
     )
+
+
+def _asked(call: Call) -> tuple[int | None, int]:
+    """The cap on an answer, and how many are asked for. Raises like `size_of`."""
+    fields, route = call.fields, call.route
+    cap = None
+    for name in _CAPS[route.name]:
+        if name in fields and (given := _whole(fields, name, _LEAST_CAP[route.name])) is not None:
+            cap = given if cap is None else max(cap, given)
+    answers = 0
+    if route is not EMBEDDINGS:
+        answers = (_whole(fields, "n", 1) or 1) if "n" in fields else 1
+    if route is COMPLETIONS:
+        # The candidates that `best_of` drops are paid for too.
+        answers = max(answers, _whole(fields, "best_of", 1) or 1) * _prompts(fields.get("prompt", _NULL))
+    return cap, answers
 
 
 def _whole(fields: dict[str, Raw], name: str, least: int) -> int | None:

@@ -24,13 +24,19 @@ def cost(usage: Usage, price: Price) -> int | None:
         None where a kind of token was used whose price is unknown.
     """
     rates = price.rates_for(usage.prompt_tokens) if price.longer else price.rates
-    total = 0
-    for tokens, rate in _parts(usage, rates):
-        if tokens:
-            if rate is None:
-                return None
-            total += tokens * rate
-    return (total + _MILLION // 2) // _MILLION
+    if (
+        usage.cached_tokens
+        or usage.reasoning_tokens
+        or usage.cache_write_tokens
+        or usage.audio_prompt_tokens
+        or usage.audio_completion_tokens
+    ):
+        total = _total((*_prompt(usage, rates), *_completion(usage, rates)))
+    elif rates.output is not None:
+        total = usage.prompt_tokens * rates.input + usage.completion_tokens * rates.output
+    else:
+        total = None if usage.completion_tokens else usage.prompt_tokens * rates.input
+    return None if total is None else (total + _MILLION // 2) // _MILLION
 
 
 def bound(price: Price, prompt_tokens: int, output_tokens: int) -> int | None:
@@ -59,16 +65,14 @@ def dearest(prices: Iterable[Price | None], prompt_tokens: int, output_tokens: i
     return max((each for each in bounds if each is not None), default=None)
 
 
-def _parts(usage: Usage, rates: Rates) -> _Parts:
-    if (
-        usage.cached_tokens
-        or usage.reasoning_tokens
-        or usage.cache_write_tokens
-        or usage.audio_prompt_tokens
-        or usage.audio_completion_tokens
-    ):
-        return *_prompt(usage, rates), *_completion(usage, rates)
-    return (usage.prompt_tokens, rates.input), (usage.completion_tokens, rates.output)
+def _total(parts: _Parts) -> int | None:
+    total = 0
+    for tokens, rate in parts:
+        if tokens:
+            if rate is None:
+                return None
+            total += tokens * rate
+    return total
 
 
 def _prompt(usage: Usage, rates: Rates) -> _Parts:

@@ -102,7 +102,7 @@ class SettlementForm:
         names = keys.of_account(key_id)
         self.key = names.limits
         self._tpm = tpm
-        self._has_credit = has_credit
+        self._has_credit = int(has_credit)
         self._tails: dict[tuple[State, bool, bool], bytes] = {}
         of_all = (names.limits, names.account, names.reservations, names.leases, names.ledger)
         self._head = _head(script, of_all, _OF_A_SETTLEMENT + _IN_A_TAIL)
@@ -127,14 +127,16 @@ class SettlementForm:
             counts: the counters, in their order.
             dimensions: joined.
         """
-        kind = (state, was_reserved, only_if_reserved)
-        tail = self._tails.get(kind)
-        if tail is None:
-            tail = self._tails[kind] = self._tail(*kind)
+        try:
+            tail = self._tails[state, was_reserved, only_if_reserved]
+        except KeyError:
+            tail = self._tail(state, was_reserved, only_if_reserved)
         name = request_id.encode()
         at = b"%d" % admitted_ms
         took = b"%d" % (tokens if 0 <= tokens <= UNLIMITED else _within(tokens, UNLIMITED))
-        added = _encode(addable(counts))[1:-1].replace(b",", b" ")  # a third of the time of %d
+        if max(counts) > MAX_NANOUSD or min(counts) < 0:
+            counts = addable(counts)
+        added = _encode(counts)[1:-1].replace(b",", b" ")  # a third of the time of %d
         marks = self._marks
         return (
             b"%b$%d\r\n%b%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b"
@@ -160,23 +162,14 @@ class SettlementForm:
         )
 
     def _tail(self, state: State, was_reserved: bool, only_if_reserved: bool) -> bytes:
-        return _uncounted(
-            pack(
-                (
-                    state,
-                    _limit(self._tpm),
-                    int(self._has_credit),
-                    int(was_reserved),
-                    int(only_if_reserved),
-                )
-            )
-        )
+        kind = (state, was_reserved, only_if_reserved)
+        arguments = (state, _limit(self._tpm), self._has_credit, int(was_reserved), int(only_if_reserved))
+        tail = self._tails[kind] = _uncounted(pack(arguments))
+        return tail
 
 
 def addable(counts: tuple[int, ...]) -> tuple[int, ...]:
     """Counts that a script can add: an upstream may report anything, and half a settlement must not fail."""
-    if max(counts) <= MAX_NANOUSD and min(counts) >= 0:
-        return counts
     return tuple(_within(count, MAX_NANOUSD) for count in counts)
 
 

@@ -195,7 +195,7 @@ class Lane:
             return
         now = self._clock()
         if wire.waiters and now < self._sent_at + HOLD_S:
-            wire.when_answered = self._flush_soon
+            wire.when_heard = self._flush_soon
             if self._hold is None:
                 self._hold = self._loop.call_later(HOLD_S, self._end_hold)
             return

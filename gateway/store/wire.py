@@ -38,7 +38,7 @@ class Wire(asyncio.Protocol):
 
     Attributes:
         answers: how many replies were of use: somebody still waited for them, and the server is fit to serve.
-        when_answered: called once, when the next of them were handed out.
+        when_heard: called once, when the next bytes have come and their replies are handed out.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -46,7 +46,7 @@ class Wire(asyncio.Protocol):
         self.heard_at = clock()
         self.is_closed = False
         self.answers = 0
-        self.when_answered: Callable[[], None] | None = None
+        self.when_heard: Callable[[], None] | None = None
         self.owner: WireOwner | None = None
         self.gone = asyncio.Event()
         self._clock = clock
@@ -83,7 +83,6 @@ class Wire(asyncio.Protocol):
         """Part of `asyncio.Protocol`."""
         self.heard_at = self._clock()
         reader, waiters = self._reader, self.waiters
-        before = self.answers
         try:
             reader.feed(data)
             while (reply := reader.gets()) is not _MORE:
@@ -98,8 +97,8 @@ class Wire(asyncio.Protocol):
             self.close("the server does not speak the Redis protocol")
         except IndexError:
             self.close("the server sent a reply that no call asked for")
-        if self.when_answered is not None and self.answers > before:
-            then, self.when_answered = self.when_answered, None
+        if self.when_heard is not None:
+            then, self.when_heard = self.when_heard, None
             then()
 
     def _refuse(self, future: asyncio.Future[Any], reply: StoreReplyError) -> None:

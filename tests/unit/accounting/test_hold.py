@@ -74,8 +74,11 @@ class Desk:
     async def admit(self, hold: Hold) -> Hold:
         return hold
 
-    async def settle(self, hold: Hold, record: LedgerRecord) -> None:  # noqa: ARG002  # as a desk's
+    async def end(self, hold: Hold, record: LedgerRecord) -> None:  # noqa: ARG002  # as a desk's
         self.settled.append(record)
+
+    async def end_uncounted(self, hold: Hold, record: LedgerRecord) -> None:
+        raise AssertionError(hold, record)
 
     async def withdraw(self, hold: Hold) -> None:
         raise AssertionError(hold)
@@ -119,8 +122,11 @@ def hold_of(
     accounts = AccountStore(cast("Store", sent), SCRIPTS)
     terms = KeptTerms(accounts, "1-a").of(call, TARGET, principal, NOW)
     if is_free:
-        return FreeHold(desk, call, NO_SIZE, terms, facts, terms.held), sent, desk
-    return Hold(desk, call, size_of(call), terms, facts, terms.held), sent, desk
+        hold: Hold = FreeHold(desk, call, NO_SIZE, terms, facts, terms.held, 0)
+    else:
+        hold = Hold(desk, call, size_of(call), terms, facts, terms.held, 0)
+    hold.weigh()
+    return hold, sent, desk
 
 
 def facts_of(**known: Any) -> Facts:
