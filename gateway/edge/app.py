@@ -90,26 +90,38 @@ class DataPlane:
         self.in_flight = 0
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Serve one request; every outcome is answered, counted and logged."""
-        facts = Facts(self._ids.next(), exchange.started_at, exchange.method, exchange.path)
+        """Serve one request: who calls, where to, with what. Every outcome is answered and told."""
+        head = exchange.head
+        facts = Facts(self._ids.next(), exchange.started_at, head.method, head.path)
         work: Work | None = None
         self.in_flight += 1
         try:
-            work = await self._begin(exchange, facts)
-            if work is not None:
-                await self._service.handle(work)
-        except GatewayError as error:
-            self._refuse(exchange, facts, render(error))
-        except asyncio.CancelledError:
-            if work is not None and work.instead is not None:
-                self._refuse(exchange, facts, render(work.instead))
-            elif exchange.disconnected:
-                facts.status, facts.error_type = _CLIENT_LEFT, "client_left"
-            else:
+            if head.path in OPEN:
+                self._health(exchange, facts)
+                return
+            if self._tracing is not None or not _NOTED.isdisjoint(head.fields):
+                self._note_headers(head.fields, facts)
+            principal = self._keyring.remembered(head.proof or self._proof_of(head))
+            if principal is None:
+                presented = head.fields.get(b"authorization")
+                principal = await self._keyring.authenticate(presented, exchange.client)
+            facts.key_id = principal.key_id
+            route = head.route or _route_of(head)
+            _check_route(route, principal, facts)
+            if route.call is None:
+                await self._answer(exchange, route, principal, facts)
+                return
+            if exchange.is_spare:
+                raise Overloaded(_TOO_MANY)  # noqa: TRY301  # answered below, like the others' refusals
+            server = self._snapshots.current.settings.server
+            body = await exchange.read_body(server.max_body_bytes, server.body_timeout_s)
+            call = parse_call(route.call, body, server.max_json_depth)
+            options, caller = head.options or _options_of(head), Caller(exchange, facts, self._clock)
+            work = self._service.begin(call, options, principal, caller, facts)
+            await self._service.handle(work)
+        except BaseException as error:  # the edge: nothing escapes but what ends the process
+            if not self._is_answered(error, exchange, facts, work):
                 raise
-        except Exception:  # the edge: whatever escapes is a bug, and its caller is told nothing of it
-            log.exception("a request failed", request_id=facts.request_id, path=facts.path)
-            self._refuse(exchange, facts, render_unexpected())
         finally:
             if work is not None:
                 self._service.end(work)
@@ -118,31 +130,20 @@ class DataPlane:
             facts.status = facts.status or exchange.status or _CLIENT_LEFT
             self._observer.ended(facts, self._clock())
 
-    async def _begin(self, exchange: Exchange, facts: Facts) -> Work | None:
-        """Who calls, where to, and with what: the call to serve; None where all is answered."""
-        if exchange.path in OPEN:
-            self._health(exchange, facts)
-            return None
-        head = exchange.head
-        if self._tracing is not None or not _NOTED.isdisjoint(head.fields):
-            self._note_headers(head.fields, facts)
-        principal = self._keyring.remembered(head.proof or self._proof_of(head))
-        if principal is None:
-            presented = head.fields.get(b"authorization")
-            principal = await self._keyring.authenticate(presented, exchange.client)
-        facts.key_id = principal.key_id
-        route = head.route or _route_of(head)
-        _check_route(route, principal, facts)
-        if route.call is None:
-            await self._answer(exchange, route, principal, facts)
-            return None
-        if exchange.is_spare:
-            raise Overloaded(_TOO_MANY)
-        server = self._snapshots.current.settings.server
-        body = await exchange.read_body(server.max_body_bytes, server.body_timeout_s)
-        call = parse_call(route.call, body, server.max_json_depth)
-        caller = Caller(exchange, facts, self._clock)
-        return self._service.begin(call, head.options or _options_of(head), principal, caller, facts)
+    def _is_answered(self, error: BaseException, exchange: Exchange, facts: Facts, work: Work | None) -> bool:
+        """Tell the client what went wrong, if it is there; False where the process must end."""
+        if isinstance(error, asyncio.CancelledError) and work is not None and work.instead is not None:
+            error = work.instead
+        if isinstance(error, GatewayError):
+            self._refuse(exchange, facts, render(error))
+        elif isinstance(error, Exception):  # a bug, as it has got here: its caller is told nothing of it
+            log.error("a request failed", request_id=facts.request_id, path=facts.path, exc_info=error)
+            self._refuse(exchange, facts, render_unexpected())
+        elif isinstance(error, asyncio.CancelledError) and exchange.disconnected:
+            facts.status, facts.error_type = _CLIENT_LEFT, "client_left"
+        else:
+            return False
+        return True
 
     def _proof_of(self, head: Head) -> bytes:
         head.proof = self._keyring.proof(head.fields.get(b"authorization"))
