@@ -106,8 +106,11 @@ class DataPlane:
                 presented = head.fields.get(b"authorization")
                 principal = await self._keyring.authenticate(presented, exchange.client)
             facts.key_id = principal.key_id
-            route = head.route or _route_of(head)
-            _check_route(route, principal, facts)
+            route = head.route
+            if route is not None and head.principal is principal:
+                facts.route = route.name or facts.route
+            else:
+                route = _route_of(head, principal, facts)
             if route.call is None:
                 await self._answer(exchange, route, principal, facts)
                 return
@@ -190,21 +193,18 @@ class DataPlane:
         exchange.reply(reply.status, headers, reply.content)
 
 
-def _route_of(head: Head) -> Route:
-    head.route = match(head.method, head.path)
-    return head.route
+def _route_of(head: Head, principal: Principal, facts: Facts) -> Route:
+    """The route, where it is there and this key may use it."""
+    route = match(head.method, head.path)
+    facts.route = route.name or facts.route
+    if route.name is not None and not principal.may_use_route(route.name):
+        raise RouteNotAllowed(f"This key may not use the route `{route.name}`.")
+    if not route.is_built:
+        raise NotAvailableYet(f"{head.path} is not available in this version of Tunegate.")
+    head.route, head.principal = route, principal
+    return route
 
 
 def _options_of(head: Head) -> CallOptions:
     head.options = options_of(head.fields)
     return head.options
-
-
-def _check_route(route: Route, principal: Principal, facts: Facts) -> None:
-    """Whether the route is there, and this key may use it."""
-    if route.name is not None:
-        facts.route = route.name
-        if not principal.may_use_route(route.name):
-            raise RouteNotAllowed(f"This key may not use the route `{route.name}`.")
-    if not route.is_built:
-        raise NotAvailableYet(f"{facts.path} is not available in this version of Tunegate.")

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import secrets
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -34,7 +35,9 @@ class Counters:
         self._source = secrets.token_hex(8)
         self._metrics = {kind: [each for each in metrics if each.kind == kind] for kind in _KINDS}
         self._gauges: dict[Metric, _Numbers] = {each: {} for each in self._metrics["gauge"]}
-        self._new: dict[Metric, _Numbers] = {each: {} for each in self._metrics["counter"]}
+        self._new: dict[Metric, defaultdict[Labels, float]] = {
+            each: defaultdict(int) for each in self._metrics["counter"]
+        }
         self._new_cells: dict[Metric, _Cells] = {each: {} for each in self._metrics["histogram"]}
         self._all: dict[Metric, _Numbers] = {each: {} for each in self._metrics["counter"]}
         self._all_cells: dict[Metric, _Cells] = {each: {} for each in self._metrics["histogram"]}
@@ -44,16 +47,14 @@ class Counters:
 
     def inc(self, metric: Metric, labels: Labels = (), n: float = 1) -> None:
         """Let a counter grow by `n`."""
-        numbers = self._new[metric]
-        numbers[labels] = numbers.get(labels, 0) + n
+        self._new[metric][labels] += n
 
     def counting(self, metric: Metric) -> Callable[[str], None]:
         """What lets a counter of one label grow by 1, told the label's value."""
         numbers = self._new[metric]
 
         def count(value: str) -> None:
-            labels = (value,)
-            numbers[labels] = numbers.get(labels, 0) + 1
+            numbers[(value,)] += 1
 
         return count
 
@@ -133,7 +134,7 @@ class Counters:
         self._is_gauge_new = False
 
     def _report(
-        self, counters: dict[Metric, _Numbers], cells: dict[Metric, _Cells], *, full: bool
+        self, counters: Mapping[Metric, _Numbers], cells: dict[Metric, _Cells], *, full: bool
     ) -> dict[str, Any]:
         return {
             "source": self._source,
@@ -151,7 +152,7 @@ class Counters:
 _KINDS = ("counter", "gauge", "histogram")
 
 
-def _rows(family: dict[Metric, _Numbers]) -> dict[str, list[list[Any]]]:
+def _rows(family: Mapping[Metric, _Numbers]) -> dict[str, list[list[Any]]]:
     return {
         metric.name: [[list(labels), value] for labels, value in numbers.items()]
         for metric, numbers in family.items()

@@ -62,18 +62,16 @@ class LineWriter:
     def _write_pending(self) -> None:
         pending = self._pending
         while pending and self._poll.poll(0):
-            size = len(pending) if len(pending) <= PIECE_BYTES else self._piece_bytes()
+            piece = pending[:PIECE_BYTES]
+            if len(piece) == PIECE_BYTES:  # whole lines, or a piece of one that is longer
+                piece = piece[: piece.rfind(b"\n") + 1 or PIECE_BYTES]
             try:
-                written = os.write(self._descriptor, pending[:size])
+                written = os.write(self._descriptor, piece)
             except BlockingIOError:  # somebody else who holds the descriptor made it non-blocking
                 return
             except OSError:  # nobody reads any more; what cannot be said is no reason to stop serving
                 pending.clear()
                 return
             del pending[:written]
-            if written < size:
+            if written < len(piece):
                 return
-
-    def _piece_bytes(self) -> int:
-        """How many bytes are whole lines, as many as make one piece; or a piece of a line that is longer."""
-        return self._pending.rfind(b"\n", 0, PIECE_BYTES) + 1 or PIECE_BYTES
