@@ -58,7 +58,14 @@ def _count(call: Call, model: str, text: str) -> Usage:
 def record_of(facts: Facts, spent: Spent, terms: Terms, admitted_ms: int, now: float) -> LedgerRecord:
     """The ledger record of a call. Its cost is the sum of its attempts; what is unknown is None."""
     usage, state, source = spent
-    attempts = _attempts(facts, usage, state, terms.snapshot.prices)
+    tried, prices = facts.tried, terms.snapshot.prices
+    attempts: tuple[AttemptRecord, ...]
+    if usage is not None and len(tried) == 1:  # as nearly all have
+        attempt = _record(tried[0], state, usage, facts, prices)
+        attempts, cost_nanousd = (attempt,), attempt.cost_nanousd
+    else:
+        attempts = _attempts(facts, usage, state, prices)
+        cost_nanousd = total_cost(attempts)
     used = usage or _NO_USAGE
     first_token_at, started_at = facts.first_token_at, facts.started_at
     return msgspec.structs.replace(
@@ -78,7 +85,7 @@ def record_of(facts: Facts, spent: Spent, terms: Terms, admitted_ms: int, now: f
         completion_tokens=used.completion_tokens,
         reasoning_tokens=used.reasoning_tokens,
         service_tier=facts.service_tier,
-        cost_nanousd=attempts[0].cost_nanousd if len(attempts) == 1 else total_cost(attempts),
+        cost_nanousd=cost_nanousd,
         saved_nanousd=facts.saved_nanousd,
         usage_source=source,
         error_type=facts.error_type,
@@ -97,8 +104,6 @@ def _attempts(
     tried = facts.tried
     if usage is None:
         return tuple(_record(each, "released", None, facts, prices) for each in tried)
-    if len(tried) == 1:
-        return (_record(tried[0], state, usage, facts, prices),)
     serving = _serving(tried)
     prompt = msgspec.structs.replace(usage, completion_tokens=0, reasoning_tokens=0)
     return tuple(

@@ -164,8 +164,8 @@ class KeptTerms:
         if (
             terms is not None
             and terms.principal is principal
-            and terms.target is target
             and terms.snapshot is snapshot
+            and (terms.target is target or terms.target == target)  # `payable` makes it anew for each call
         ):
             return terms
         if snapshot is not self._snapshot or len(self._kept) >= KEPT:

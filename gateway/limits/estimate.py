@@ -104,13 +104,7 @@ def size_of(call: Call) -> Size:
             count, size = _media_in(bytes(value))
             media += count
             media_bytes += size
-    return Size(
-        prompt_bytes=len(values),
-        media_bytes=media_bytes,
-        media=media,
-        answers=answers,
-        cap=cap,
-    )
+    return Size(len(values), media_bytes, media, answers, cap)
 
 
 def _asked(call: Call) -> tuple[int | None, int]:

@@ -19,6 +19,8 @@ _OF_AN_ADMISSION, _OF_A_SETTLEMENT = 3, 6
 
 _IN_A_TAIL = 5  # arguments of a settlement behind them
 
+_LONG = len("[9000000000000000,0,0,0,0,0,0,0,0,0]")  # in shorter ones no counter is above `MAX_NANOUSD`
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -134,9 +136,10 @@ class SettlementForm:
         name = request_id.encode()
         at = b"%d" % admitted_ms
         took = b"%d" % (tokens if 0 <= tokens <= UNLIMITED else _within(tokens, UNLIMITED))
-        if max(counts) > MAX_NANOUSD or min(counts) < 0:
-            counts = addable(counts)
-        added = _encode(counts)[1:-1].replace(b",", b" ")  # a third of the time of %d
+        added = _encode(counts)  # a third of the time of %d
+        if len(added) >= _LONG or added.find(b"-") >= 0:
+            added = _encode(addable(counts))
+        added = added[1:-1].replace(b",", b" ")
         marks = self._marks
         return (
             b"%b$%d\r\n%b%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b"

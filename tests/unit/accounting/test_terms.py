@@ -70,6 +70,7 @@ def test_the_same_call_finds_them() -> None:
     kept = kept_terms()
     again = msgspec.structs.replace(CALL, fields={"n": msgspec.Raw(b"2")})
     assert kept.of(CALL, TARGET, PRINCIPAL, NOW) is kept.of(again, TARGET, PRINCIPAL, NOW)
+    assert kept.of(CALL, replace(TARGET), PRINCIPAL, NOW) is kept.of(CALL, TARGET, PRINCIPAL, NOW)
 
 
 @pytest.mark.parametrize(

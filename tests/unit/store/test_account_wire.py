@@ -21,6 +21,7 @@ from gateway.limits.values import (
     Settlement,
 )
 from gateway.store import account_wire, keys
+from gateway.store.account_forms import SettlementForm
 from gateway.store.scripts import Script
 from gateway.store.slots import slot_of
 
@@ -157,3 +158,10 @@ def test_all_keys_of_a_call_share_the_slot_of_the_first() -> None:
     )
     names, _ = told(account_wire.admit_command(SCRIPT, asked)[1])
     assert len({slot_of(("GET", name)) for name in names}) == 1
+
+
+@given(st.lists(st.integers(-5, 2 * MAX_NANOUSD), min_size=10, max_size=10))
+def test_counts_that_no_script_could_add_are_cut(counts: list[int]) -> None:
+    form = SettlementForm(SCRIPT, key_id=KEY, tpm=None, has_credit=False)
+    _, arguments = told(form.packed("r", b"{}", 7, 1, tuple(counts), b"", "exact"))
+    assert list(map(int, arguments[4].split(b" "))) == [min(max(0, each), MAX_NANOUSD) for each in counts]
