@@ -16,9 +16,9 @@ KEYS, ALIASES = 100, 20
 
 
 async def ask_each(gateway: RunningGateway, pairs: Sequence[tuple[str, str]]) -> None:
-    """One call by each key for its alias, on one connection."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    """One call by each key for its alias, on connections of their own: a head that is repeated costs less."""
     for key, alias in pairs:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         body = msgspec.json.encode({"model": alias, "messages": [{"role": "user", "content": "Hello"}]})
         head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n"
         writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
@@ -27,8 +27,8 @@ async def ask_each(gateway: RunningGateway, pairs: Sequence[tuple[str, str]]) ->
         lines = reply.lower().split(b"\r\n")
         length = next(line for line in lines if line.startswith(b"content-length"))
         await reader.readexactly(int(length.split(b":")[1]))
-    writer.close()
-    await writer.wait_closed()
+        writer.close()
+        await writer.wait_closed()
 
 
 async def test_many_keys_cost_what_one_costs(start_gateway: StartGateway) -> None:
