@@ -7,7 +7,7 @@ from importlib import resources
 
 from gateway.store.scripts import Script
 
-_PARTS = ("numbers", "bucket", "calendar", "leases")
+_PARTS = ("numbers", "leases", "bucket", "calendar")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,8 @@ class AccountScripts:
     @classmethod
     def load(cls, clock: str | None = None) -> AccountScripts:
         """Read them from `lua/`. `clock` is Lua that takes the place of `parts/clock.lua`, for tests."""
-        parts = [clock if clock is not None else _text("parts/clock"), *(_text(f"parts/{n}") for n in _PARTS)]
+        told = clock if clock is not None else _text("parts/clock")
+        parts = [_text("parts/names"), told, *(_text(f"parts/{name}") for name in _PARTS)]
         return cls(*(Script.of(each.name, "\n".join([*parts, _text(each.name)])) for each in fields(cls)))
 
 

@@ -5,7 +5,6 @@
 -- ARGV[2..]          request ids; one that is not reserved any more stays so
 -- RETURNS            how many of them are still reserved
 -- CLOCK              Redis TIME, so gateway replicas agree
-local IDLE_MS = 120000
 local ends_at = now_ms() + LEASE_MS
 
 local writes, renewed = {}, 0

@@ -7,7 +7,7 @@
 -- ARGV[1], ARGV[2]   request id, record as JSON
 -- ARGV[3]            when it was admitted, ms: the hour, day and month that it counts to
 -- ARGV[4]            what it took of the tokens a minute
--- ARGV[5]            counters, in the order of METRICS below, with a space between two
+-- ARGV[5]            counters, in the order of `count` below, with a space between two
 -- ARGV[6]            dimensions of the usage counters, joined by U+001F
 -- ARGV[7]            state
 -- ARGV[8]            the limit of tokens a minute as admitted, "" = unlimited: it took none
@@ -18,122 +18,156 @@
 -- CLOCK              Redis TIME for leases and buckets; what it counts to is told by ARGV[3]
 -- OWNER              the sweeper trims the ledger, days of usage are kept for ever, all else expires
 local ABSENT, STORED, DUPLICATE, CORRECTED = 0, 1, 2, 3
-local HOUR_MS, IDLE_MS, MARK_MS = 3600000, 120000, 86400000
+local MARK_MS = 86400000
 local DAY_MS, MONTH_MS, HOURLY_MS = 4 * 86400000, 64 * 86400000, 400 * 86400000
-local METRICS = {'requests', 'errors', 'cache_hits', 'prompt_tokens', 'cached_tokens', 'completion_tokens',
-  'reasoning_tokens', 'cost_nanousd', 'saved_nanousd', 'unpriced_requests'}
-local REQUESTS, PROMPT, COMPLETION, COST = 1, 4, 6, 8
--- A record gives way to one of a higher rank. What was withdrawn has none and gets none.
-local RANK = {orphaned = 0, withdrawn = 1, released = 1, estimated = 1, exact = 2}
+local USUAL = {'requests', 'prompt_tokens', 'completion_tokens', 'cost_nanousd'}
+local OTHERS = {'errors', 'cache_hits', 'cached_tokens', 'reasoning_tokens', 'saved_nanousd', 'unpriced_requests'}
+local COUNTERS = '(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)'
+local FOUR_ABOVE_0 = '^[1-9]%d* [1-9]%d* [1-9]%d* [1-9]%d*$'
 
 local now = now_ms()
 local id, state, limits, account = ARGV[1], ARGV[7], KEYS[1], KEYS[2]
 
--- Add to a counter, or take back. Nothing is ever added to none.
-local function move(key, field, sign, amount)
-  if amount ~= '0' then
-    redis.call('HINCRBY', key, field, sign .. amount)
+-- Add amounts to fields, or take them back (sign '-'). Nothing is ever added to none. Returns whether the hash may
+-- be new.
+local function add(key, fields, sign, amounts)
+  local is_new = false
+  for i = 1, #fields do
+    if amounts[i] ~= '0' then
+      local amount = sign .. amounts[i]
+      is_new = call('HINCRBY', key, fields[i], amount) == tonumber(amount) or is_new
+    end
   end
+  return is_new
 end
 
--- Count one record (sign '') or take it back (sign '-').
-local function count(sign, admitted_at, has_credit, counters, dimensions)
-  local day = day_of(admitted_at)
-  local tag = string.match(KEYS[5], '^{.-}:')
-  local of_day = tag .. 'use:d:' .. day
-  local of_hour = string.format('%suse:h:%s%02d', tag, day, math.floor(admitted_at / HOUR_MS) % 24)
-  for i = 1, #METRICS do
-    local amount = counters[i]
-    if amount ~= '0' then
-      local field = dimensions .. '\31' .. METRICS[i]
-      redis.call('HINCRBY', of_day, field, sign .. amount)
-      if redis.call('HINCRBY', of_hour, field, sign .. amount) == tonumber(amount) then
-        redis.call('PEXPIRE', of_hour, HOURLY_MS) -- perhaps its first field
+-- The same for the usual four. A read and a write of them all cost less than HINCRBY for each, but do not know what
+-- it knows: what is not there yet, no number, or more than Lua is sure of.
+local function add_usual(key, fields, sign, amounts)
+  if sign == '' and amounts[2] ~= '0' and amounts[3] ~= '0' and amounts[4] ~= '0' then
+    local kept = call('HMGET', key, fields[1], fields[2], fields[3], fields[4])
+    local a, b, c, d = kept[1], kept[2], kept[3], kept[4]
+    if a and b and c and d and find(a .. ' ' .. b .. ' ' .. c .. ' ' .. d, FOUR_ABOVE_0) then
+      a, b, c, d = a + amounts[1], b + amounts[2], c + amounts[3], d + amounts[4]
+      if max(a, b, c, d) <= SURE then
+        call('HSET', key, fields[1], a, fields[2], b, fields[3], c, fields[4], d)
+        return false
       end
     end
   end
-  local function count_key(period, ttl_ms)
-    local key = account .. ':' .. period
-    move(key, METRICS[REQUESTS], sign, counters[REQUESTS])
-    move(key, METRICS[PROMPT], sign, counters[PROMPT])
-    move(key, METRICS[COMPLETION], sign, counters[COMPLETION])
-    move(key, METRICS[COST], sign, counters[COST])
-    redis.call('PEXPIRE', key, ttl_ms)
+  return add(key, fields, sign, amounts)
+end
+
+-- Count one record, or take it back.
+local function count(sign, admitted_at, has_credit, counted, dimensions)
+  local requests, errors, hits, prompt, cached, completion, reasoning, cost, saved, unpriced = match(counted, COUNTERS)
+  local usual, others = {requests, prompt, completion, cost}, {errors, hits, cached, reasoning, saved, unpriced}
+  local hour = hour_of(admitted_at)
+  local day = sub(hour, 1, 8)
+
+  local tag, of = sub(KEYS[5], 1, -7), dimensions .. '\31'
+  local fields = {of .. USUAL[1], of .. USUAL[2], of .. USUAL[3], of .. USUAL[4]}
+  local of_day, of_hour = tag .. 'use:d:' .. day, tag .. 'use:h:' .. hour
+  add_usual(of_day, fields, sign, usual)
+  local is_new_hour = add_usual(of_hour, fields, sign, usual)
+  if errors .. hits .. cached .. reasoning .. saved .. unpriced ~= '000000' then
+    fields = {}
+    for i = 1, #OTHERS do
+      fields[i] = of .. OTHERS[i]
+    end
+    add(of_day, fields, sign, others)
+    is_new_hour = add(of_hour, fields, sign, others) or is_new_hour
   end
-  count_key(day, DAY_MS)
-  count_key(string.sub(day, 1, 6), MONTH_MS)
-  move(account, METRICS[COST], sign, counters[COST])
-  if has_credit == '1' then
-    move(account, 'spent', sign, counters[COST])
+  if is_new_hour then
+    call('PEXPIRE', of_hour, HOURLY_MS)
+  end
+
+  local key_day, key_month = account .. ':' .. day, account .. ':' .. sub(day, 1, 6)
+  if add_usual(key_day, USUAL, sign, usual) then
+    call('PEXPIRE', key_day, int(DAY_MS + max(0, admitted_at - now))) -- a clock may be ahead
+  end
+  if add_usual(key_month, USUAL, sign, usual) then
+    call('PEXPIRE', key_month, int(MONTH_MS + max(0, admitted_at - now)))
+  end
+  if cost ~= '0' then
+    call('HINCRBY', account, 'cost_nanousd', sign .. cost)
+    if has_credit == '1' then
+      call('HINCRBY', account, 'spent', sign .. cost)
+    end
   end
 end
 
 -- Hold less money; a day or month that has expired holds none.
 local function unhold(key, amount)
-  local held = tonumber(redis.call('HGET', key, 'held')) or 0
-  if held > 0 then
-    redis.call('HINCRBY', key, 'held', int(-math.min(held, amount)))
+  if call('HINCRBY', key, 'held', '-' .. amount) < 0 then
+    call('HDEL', key, 'held')
   end
 end
 
-local entry, mark = redis.call('HGET', KEYS[3], id), redis.call('GET', KEYS[6])
-if ARGV[11] == '1' and (not entry or tonumber(redis.call('ZSCORE', KEYS[4], id)) > now) then
+local entry, mark = call('HGET', KEYS[3], id), call('GET', KEYS[6])
+if ARGV[11] == '1' and (not entry or tonumber(call('ZSCORE', KEYS[4], id)) > now) then
   return ABSENT
 end
-local known = mark and string.match(mark, '^%a+')
+local known = mark and match(mark, '^%a+')
+-- A record gives way to one of a higher rank. What was withdrawn has none and gets none.
+local RANK = known and {orphaned = 0, withdrawn = 1, released = 1, estimated = 1, exact = 2}
 if known and (known == 'withdrawn' or RANK[state] <= RANK[known]) then
-  redis.call('PEXPIRE', KEYS[6], MARK_MS) -- a write, so that a WAIT behind it waits for the first one too
+  call('PEXPIRE', KEYS[6], MARK_MS) -- a write, so that a WAIT behind it waits for the first one too
   return DUPLICATE
 end
-if not known and not entry and ARGV[10] == '1' and now - tonumber(ARGV[3]) >= MARK_MS then
+if not known and not entry and ARGV[10] == '1' and now - ARGV[3] >= MARK_MS then
   return DUPLICATE -- it was settled, at the latest as orphaned, and its mark has expired
 end
 
 local tokens_held, admitted_at, process, since, money_held = 0, nil, '', nil, 0
 if entry then
-  redis.call('HDEL', KEYS[3], id)
-  redis.call('ZREM', KEYS[4], id)
-  admitted_at, process, since, tokens_held, money_held = string.match(entry, '^(%d+) (%S+) (%d+) (%d+) (%d+) ')
-  money_held = tonumber(money_held)
-  if money_held > 0 then
-    local day = account .. ':' .. day_of(tonumber(admitted_at))
+  call('HDEL', KEYS[3], id)
+  call('ZREM', KEYS[4], id)
+  admitted_at, process, since, tokens_held, money_held = match(entry, '^(%d+) (%S+) (%d+) (%d+) (%d+) ')
+  if money_held ~= '0' then
+    local day = account .. ':' .. sub(hour_of(admitted_at), 1, 8)
     unhold(account, money_held)
     unhold(day, money_held)
-    unhold(string.sub(day, 1, -3), money_held)
+    unhold(sub(day, 1, -3), money_held)
   end
 end
 
-local kept = redis.call('HMGET', limits, 'tpm', 'tpm_at', 'tpm_of', 'open', 'n:' .. process, 's:' .. process)
+local kept = call('HMGET', limits, 'tpm', 'tpm_at', 'tpm_of', 'open', 'n:' .. process, 's:' .. process,
+  'e:' .. process)
+local writes, drained_in_ms = {}, nil
 if entry and kept[6] == since then -- else its count was dropped meanwhile
-  redis.call('HSET', limits, 'open', kept[4] - 1, 'n:' .. process, kept[5] - 1)
+  writes = {'open', kept[4] - 1, 'n:' .. process, kept[5] - 1}
 end
 local more_tokens = known and 0 or ARGV[4] - tokens_held -- a correction comes too late for the minute
-local tpm = tonumber(ARGV[8]) and tonumber(kept[3] or ARGV[8])
-if more_tokens ~= 0 and tpm and tpm > 0 then
+local tpm = ARGV[8] ~= '' and (kept[3] or ARGV[8]) or '0'
+if more_tokens ~= 0 and tpm ~= '0' then
   local level = level_at(now, tpm, kept[1], kept[2], kept[3]) + more_tokens * UNIT
-  level = math.min(math.max(level, 0), MAX_LEVEL)
-  redis.call('HSET', limits, 'tpm', int(level), 'tpm_at', int(now), 'tpm_of', int(tpm))
-  redis.call('PEXPIRE', limits, int(math.max(IDLE_MS, level / tpm)))
+  level = min(max(level, 0), MAX_LEVEL)
+  put(writes, 'tpm', level)
+  put(writes, 'tpm_at', now)
+  if not kept[3] then
+    put(writes, 'tpm_of', tpm)
+  end
+  drained_in_ms = level / tpm
+end
+if #writes > 0 then
+  call('HSET', limits, unpack(writes))
+end
+-- The process admitted or renewed LEASE_MS before its count ends.
+if drained_in_ms and not (kept[7] and now + drained_in_ms <= kept[7] - LEASE_MS + IDLE_MS) then
+  prolong(limits, drained_in_ms)
 end
 
--- The counters of a text.
-local function counters_in(text)
-  local counters = {}
-  for counter in string.gmatch(text, '%d+') do
-    counters[#counters + 1] = counter
-  end
-  return counters
-end
 if known then
-  local at, has_credit, counted, dimensions = string.match(mark, '^%a+ (%d+) ([01])|([%d ]+)|(.*)$')
-  count('-', tonumber(at), has_credit, counters_in(counted), dimensions)
+  local at, has_credit, counted, dimensions = match(mark, '^%a+ (%d+) ([01])|([%d ]+)|(.*)$')
+  count('-', at, has_credit, counted, dimensions)
 end
 if known or state ~= 'withdrawn' then
-  count('', tonumber(ARGV[3]), ARGV[9], counters_in(ARGV[5]), ARGV[6])
+  count('', ARGV[3], ARGV[9], ARGV[5], ARGV[6])
   if known then
-    redis.call('XADD', KEYS[5], '*', 't', 'correction', 'r', ARGV[2], 'was', mark)
+    call('XADD', KEYS[5], '*', 't', 'correction', 'r', ARGV[2], 'was', mark)
   else
-    redis.call('XADD', KEYS[5], '*', 't', 'event', 'r', ARGV[2])
+    call('XADD', KEYS[5], '*', 't', 'event', 'r', ARGV[2])
   end
 end
 
@@ -141,5 +175,5 @@ local settled = state .. ' ' .. ARGV[3]
 if state ~= 'exact' and state ~= 'withdrawn' then -- may still be corrected
   settled = settled .. ' ' .. ARGV[9] .. '|' .. ARGV[5] .. '|' .. ARGV[6]
 end
-redis.call('SET', KEYS[6], settled, 'PX', MARK_MS)
+call('SET', KEYS[6], settled, 'PX', MARK_MS)
 return known and CORRECTED or STORED

@@ -1,22 +1,31 @@
 -- bucket.lua: the leaky bucket of a limit per minute; gateway/limits/bucket.py is its reference.
 -- A level counts 1/60000 of a request or token, so a limit of k drains k a ms and all is in whole numbers,
--- exact as long as they stay below 2^53: hence the largest level.
+-- exact up to the largest level.
 local UNIT = 60000
-local MAX_LEVEL = 9000000000000000
+local MAX_LEVEL = SURE
 
--- The level at `now` under `limit`, which is not 0, from what is stored: strings, or false for an unused
--- bucket. Where the clock went back nothing drains. Of what was used under another limit all stays used, but a
--- lower one is full at most, and a debt lasts no longer than before.
+-- The level at `now` under `limit`, which is not 0, from what is stored: all as texts but `now`, and false for
+-- an unused bucket. Where the clock went back nothing drains. Of what was used under another limit all stays
+-- used, but a lower one is full at most, and a debt lasts no longer than before.
+-- In these two cases the second result is true: unwritten, the level would drain at the wrong pace.
 local function level_at(now, limit, level, written_at, written_of)
   if not level then
-    return 0
+    return 0, false
   end
-  level, written_at, written_of = tonumber(level), tonumber(written_at), tonumber(written_of)
-  if now > written_at then
-    level = math.max(0, level - (now - written_at) * written_of)
+  local ms, is_other = now - written_at, limit ~= written_of
+  level = ms > 0 and level - ms * written_of or level + 0
+  if level < 0 then
+    level = 0
   end
-  if level > limit * UNIT and limit ~= written_of then
-    level = math.min(level, math.max(limit * UNIT, math.floor(level / written_of * limit)))
+  if is_other and level > limit * UNIT then
+    level = min(level, max(limit * UNIT, floor(level / written_of * limit)))
   end
-  return level
+  return level, is_other or ms < 0
+end
+
+-- Buckets and counts of calls live until the tokens are drained, and for IDLE_MS at least from each admission and
+-- renewal on. Who prolongs their life does so for the admissions of the next LEASE_MS too.
+local IDLE_MS = 120000
+local function prolong(limits, drained_in_ms)
+  call('PEXPIRE', limits, int(max(IDLE_MS, drained_in_ms) + LEASE_MS))
 end

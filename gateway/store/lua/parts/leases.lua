@@ -5,8 +5,8 @@ local LEASE_MS = 30000
 -- one that begins now.
 local function shorten_leases(key, now)
   local longest = int(now + LEASE_MS)
-  local members = redis.call('ZRANGEBYSCORE', key, '(' .. longest, '+inf')
+  local members = call('ZRANGEBYSCORE', key, '(' .. longest, '+inf')
   for i = 1, #members do
-    redis.call('ZADD', key, longest, members[i])
+    call('ZADD', key, longest, members[i])
   end
 end
