@@ -12,7 +12,7 @@ from gateway.attempts.served import Served
 from gateway.catalog.rewrite import body_for
 from gateway.domain.call import Call
 from gateway.domain.errors import AttemptFailed, FailureClass
-from gateway.domain.facts import Facts, Tried
+from gateway.domain.facts import Tried
 from gateway.domain.plan import Candidate
 from gateway.relay.pump import Pump
 from gateway.relay.reply import Reply, read_reply
@@ -131,15 +131,10 @@ class Attempting:
 
 def begin(step: Step, job: Job) -> Tried:
     """Leave the trace of an attempt before it is made: whoever is cancelled in it was at work."""
-    candidate = step.attempt.candidate
-    note_target(candidate, job.facts)
-    return Tried(candidate.upstream, candidate.model)
-
-
-def note_target(candidate: Candidate, facts: Facts) -> None:
-    """Say who is asked, or who served."""
-    facts.upstream, facts.model = candidate.upstream, candidate.model
+    candidate, facts = step.attempt.candidate, job.facts
+    facts.upstream, facts.model = upstream, model = candidate.upstream, candidate.model
     facts.shutdown_date = candidate.shutdown_date
+    return Tried(upstream, model)
 
 
 def _bounds(client: UpstreamClient, job: Job, now: float) -> tuple[Timeouts, float]:

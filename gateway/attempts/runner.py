@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from typing import NoReturn
 
-from gateway.attempts.attempt import Attempting, begin, note_target
+from gateway.attempts.attempt import Attempting, begin
 from gateway.attempts.budget import RetryBudget
 from gateway.attempts.conclusion import conclusion
 from gateway.attempts.job import Job
@@ -128,7 +128,7 @@ class Attempts:
         if served is not None:
             winner = served.candidate
             self._pace.took(winner.upstream, winner.model, self._clock() - began, stream=stream)
-            note_target(winner, job.facts)
+            _note_winner(winner, job.facts)
         return served
 
     def _give_up(self, job: Job) -> NoReturn:
@@ -173,6 +173,12 @@ class Attempts:
         """An attempt beside others, and the trace of it."""
         tried = begin(step, job)
         return asyncio.create_task(self._attempting.run(step, job, self._clock(), tried)), tried
+
+
+def _note_winner(candidate: Candidate, facts: Facts) -> None:
+    """Say who served, where it may be another one than was asked last."""
+    facts.upstream, facts.model = candidate.upstream, candidate.model
+    facts.shutdown_date = candidate.shutdown_date
 
 
 def _note_fallback(server: Candidate | None, job: Job) -> None:

@@ -183,12 +183,14 @@ class Health:
         """Calls of an upstream that are not over, of this process."""
         return self._loads[upstream].in_flight
 
-    def is_full(self, places: Iterable[tuple[str, int]]) -> bool:
-        """True where one of these upstreams has all the calls in flight that it may have."""
+    def is_steady(self, places: Iterable[tuple[str, int]]) -> bool:
+        """True where all is well, and none of these upstreams has all the calls in flight it may have."""
+        if self.troubles or self._cooling:
+            return False
         for upstream, most in places:  # noqa: SIM110  # a generator takes twice as long, on each call
             if self._loads[upstream].in_flight >= most:
-                return True
-        return False
+                return False
+        return True
 
     def report(self, upstreams: Sequence[str], now: float) -> dict[str, dict[str, Any]]:
         """What this process has itself seen of each upstream: an `UpstreamReport` as plain values."""

@@ -62,7 +62,7 @@ def usual(target: Target, health: Health, unix: float) -> Plan | None:
     `unix` is the time, in seconds.
     """
     steady = target.steady
-    if steady is None or unix >= steady.ends_at or not health.is_well or health.is_full(steady.places):
+    if steady is None or unix >= steady.ends_at or not health.is_steady(steady.places):
         return None
     return steady.plan
 

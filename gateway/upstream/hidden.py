@@ -34,7 +34,7 @@ class Hidden:
     def hide(self, text: str) -> str:
         """The text with `***` in place of every piece of a secret. What holds none comes back at once."""
         count = len(text) // _STEP
-        places = _PLACES[:count] if count <= _MOST else _places(count)
+        places = _PLACES[count] if count < len(_PLACES) else _places(count)
         if self._steps.isdisjoint(map(text.__getitem__, places)):
             return text
         out: list[str] = []
@@ -60,8 +60,7 @@ def _places(count: int) -> tuple[slice, ...]:
     return tuple(slice(at, at + _STEP) for at in range(0, count * _STEP, _STEP))
 
 
-_MOST = 64
-_PLACES = _places(_MOST)  # of most texts: ids have some 40 characters
+_PLACES = [_places(count) for count in range(64)]  # of most texts: ids have some 40 characters
 
 
 def _pieces(secrets: Iterable[str], length: int) -> frozenset[str]:

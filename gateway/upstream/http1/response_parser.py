@@ -12,6 +12,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 MAX_HEAD_BYTES = 65536
 MAX_HEADERS = 256
+_SMALL_BYTES = 4 * MAX_HEADERS  # no head of that size has too many: each takes four bytes at least
 
 
 class ResponseParser:
@@ -138,6 +139,12 @@ class ResponseParser:
         elif self.error is None:
             self.error = reason
 
+    def _check_size(self, came: bytes, end: int) -> None:
+        if came.count(b"\r\n", 0, end) > MAX_HEADERS:
+            raise self._refusal(f"more than {MAX_HEADERS} headers")
+        if end > MAX_HEAD_BYTES:
+            raise self._refusal(f"more than {MAX_HEAD_BYTES} bytes of head")
+
     def _refusal(self, reason: str) -> HttpParserError:
         self.error = reason
         return HttpParserError(reason)
@@ -157,10 +164,8 @@ class ResponseParser:
                 raise self._refusal(f"status {status} where a final answer was due")
             self._came = came[end + 4 :]
             return
-        if came.count(b"\r\n", 0, end) > MAX_HEADERS:
-            raise self._refusal(f"more than {MAX_HEADERS} headers")
-        if end > MAX_HEAD_BYTES:
-            raise self._refusal(f"more than {MAX_HEAD_BYTES} bytes of head")
+        if end > _SMALL_BYTES:
+            self._check_size(came, end)
         self.status = status
         self.head = came[:end]
         self._came = b""
