@@ -155,7 +155,9 @@ class EmbeddedServer:
         """Only for the holder of the lock: a socket that is there now was left by a dead server."""
         _clear(Path(self._socket))
         lock = [] if self._lock is None else [self._lock]
-        server = self._processes.start(self._name, self._argv(), pass_fds=lock, foreign=True)
+        server = self._processes.start(
+            self._name, self._argv(), pass_fds=lock, foreign=True, env=self._recipe.environment
+        )
         self._server = server
         clock = asyncio.get_running_loop()
         deadline = clock.time() + ANSWERS_WITHIN_S
