@@ -77,7 +77,8 @@ def reason(error: BaseException) -> str:
 async def _say(wire: Wire, commands: Sequence[Command]) -> list[Any]:
     loop = asyncio.get_running_loop()
     futures = [loop.create_future() for _ in commands]
-    wire.send([pack(command) for command in commands], [(future, math.inf) for future in futures])
+    wire.waiters.extend([(future, math.inf) for future in futures])
+    wire.write(b"".join([pack(command) for command in commands]))
     return await asyncio.gather(*futures, return_exceptions=True)
 
 

@@ -203,7 +203,8 @@ class Lane:
             self._hold.cancel()
             self._hold = None
         self._sent_at = now
-        wire.send(packed, self._queue)
+        wire.waiters.extend(self._queue)
+        wire.write(b"".join(packed))  # of one it is the same bytes, uncopied
         self._queue, self._packed = [], []
 
     def _flush_soon(self) -> None:
@@ -340,7 +341,8 @@ class Lane:
     async def _probe(self, wire: Wire) -> None:
         future = self._loop.create_future()
         deadline = self._clock() + self._timeout_s
-        wire.send([pack(("PING",))], [(future, deadline)])
+        wire.waiters.append((future, deadline))
+        wire.write(pack(("PING",)))
         if deadline < self._wake_at:
             self._wake(deadline)
         with contextlib.suppress(StoreError):

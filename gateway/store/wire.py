@@ -36,6 +36,8 @@ class Wire(asyncio.Protocol):
     A call that nobody waits for any more (timed out, cancelled) keeps its place in `waiters`, so that its
     late reply is dropped and all others still meet their own calls.
 
+    Whoever sends appends to `waiters`, one for each command, and hands the bytes of all to `write`.
+
     Attributes:
         answers: how many replies were of use: somebody still waited for them, and the server is fit to serve.
         when_heard: called once, when the next bytes have come and their replies are handed out.
@@ -49,14 +51,10 @@ class Wire(asyncio.Protocol):
         self.when_heard: Callable[[], None] | None = None
         self.owner: WireOwner | None = None
         self.gone = asyncio.Event()
+        self.write: Callable[[bytes], None]
         self._clock = clock
         self._transport: asyncio.Transport
         self._reader = hiredis.Reader(replyError=StoreReplyError, notEnoughData=_MORE)
-
-    def send(self, packed: Sequence[bytes], waiters: Sequence[Waiter]) -> None:
-        """Write all commands at once; `waiters` has one entry for each."""
-        self.waiters.extend(waiters)
-        self._transport.write(b"".join(packed))  # of one it is the same bytes, uncopied
 
     def close(self, why: str) -> None:
         """Drop the connection now and fail what is in flight with `StoreAway(why)`. Idempotent."""
@@ -74,6 +72,7 @@ class Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Part of `asyncio.Protocol`."""
         self._transport = cast("asyncio.Transport", transport)
+        self.write = self._transport.write
         sock: socket.socket | None = transport.get_extra_info("socket")
         if sock is not None and sock.family != socket.AF_UNIX:
             # An idle connection that a firewall forgot is found by the kernel, not by the next caller.

@@ -133,7 +133,7 @@ async def test_there_is_one_look_at_a_time(topology, scripted, monkeypatch):
 async def test_a_node_that_hangs_does_not_keep_the_others_from_telling(topology, scripted, monkeypatch):
     monkeypatch.setattr(topology_module, "LOOK_S", 0.02)
     await topology.open()
-    scripted.node(*B).transports[0].write = lambda _: None
+    scripted.node(*B).transports[0].hear = lambda _: None
     scripted.owners = [(0, SLOTS - 1, A)]
     topology.look_again()
     await until(lambda: topology.lane_of(SLOTS - 1).node == A, "the new map")

@@ -32,7 +32,7 @@ async def wire():
 
 def expect(wire: Wire, count: int) -> list[asyncio.Future]:
     futures = [asyncio.get_running_loop().create_future() for _ in range(count)]
-    wire.send([b"?"] * count, [(future, 0.0) for future in futures])
+    wire.waiters.extend((future, 0.0) for future in futures)
     return futures
 
 
