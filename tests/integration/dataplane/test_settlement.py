@@ -74,6 +74,26 @@ class TestExact:
         assert counted(gateway, SETTLEMENTS) == {("exact",): 1}
         assert await the_record(store, key) == record
 
+    async def test_a_store_that_has_forgotten_the_scripts(
+        self, client: Client, key: str, store: Store, gateway: RunningGateway, valkey: ValkeyServer
+    ) -> None:
+        """Once before the admission, once while the upstream is at work."""
+        await client.chat()
+        valkey.run("SCRIPT", "FLUSH", "SYNC")
+        first = await client.chat()
+        async with client.stream() as reply:
+            pieces = reply.aiter_raw()
+            await anext(pieces)
+            valkey.run("SCRIPT", "FLUSH", "SYNC")
+            async for _ in pieces:
+                pass
+
+        written = await entries(store, key)
+        assert [(kind, record.state) for kind, record in written] == 3 * [("event", "exact")]
+        assert written[1][1].request_id == first.headers["x-request-id"]
+        assert counted(gateway, SETTLEMENTS) == {("exact",): 3}
+        assert await held(store, key) == NOTHING_HELD
+
     async def test_a_stream(self, client: Client, key: str, store: Store) -> None:
         async with client.stream() as reply:
             async for piece in reply.aiter_raw():
