@@ -51,8 +51,7 @@ class RequestObserver:
     ) -> None:
         self._counters = counters
         self._alike: dict[Hashable, _Alike] = {}
-        self._durations: list[float] = []
-        self._overheads: list[float] = []
+        self._times: list[tuple[float, float | None]] = []
         counters.before_reports(self._tell)
         self._access_log = access_log
         self._snapshots = snapshots
@@ -71,12 +70,10 @@ class RequestObserver:
         if facts.cost_nanousd:
             alike.cost_nanousd += facts.cost_nanousd
         if facts.route != "health":
-            self._durations.append(now - facts.started_at)
-            if facts.overhead_ms is not None:
-                self._overheads.append(facts.overhead_ms / 1000)
+            self._times.append((now - facts.started_at, facts.overhead_ms))
             if facts.first_token_at is not None:
                 self._time_stream(facts, facts.first_token_at)
-            if len(self._durations) == _MOST_TIMES:
+            if len(self._times) == _MOST_TIMES:
                 self._tell_times()
         self._access_log.write(_own(facts, now), alike.text)
         if self._spans is not None:
@@ -138,10 +135,9 @@ class RequestObserver:
             alike.forget()
 
     def _tell_times(self) -> None:
-        for metric, seconds in ((REQUEST_DURATION, self._durations), (OVERHEAD, self._overheads)):
-            if seconds:
-                self._counters.observe_all(metric, seconds)
-                seconds.clear()
+        times, self._times = self._times, []
+        self._counters.observe_all(REQUEST_DURATION, [duration_s for duration_s, _ in times])
+        self._counters.observe_all(OVERHEAD, [ms / 1000 for _, ms in times if ms is not None])
 
 
 class _Alike(msgspec.Struct):
@@ -214,7 +210,7 @@ def _own(facts: Facts, now: float) -> Own:
         facts.client_request_id,
         None if trace is None else trace.trace_id,
         facts.upstream_request_id,
-        None if facts.error_type is None and len(facts.tried) < 2 else _tried(facts),
+        None if facts.error_type is None and facts.attempts < 2 else _tried(facts),
         None if usage is None else usage.prompt_tokens,
         None if usage is None else usage.cached_tokens or None,
         None if usage is None else usage.completion_tokens,

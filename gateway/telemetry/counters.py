@@ -69,6 +69,8 @@ class Counters:
 
     def observe_all(self, metric: Metric, seconds: list[float]) -> None:
         """Put many observations into a histogram without labels, cheaper than one by one."""
+        if not seconds:
+            return
         cell = self._new_cells[metric].setdefault((), [0] * (len(metric.buckets) + 2))
         cell[-1] += sum(seconds)
         ascending, below = sorted(seconds), 0
