@@ -69,14 +69,16 @@ class Connection(asyncio.BufferedProtocol):
         self._is_closed = False
         self.used_at = 0.0
 
-    def start(self, response: Http1Response, request: Sequence[bytes], *, bodyless: bool) -> None:
+    def expect_no_body(self) -> None:
+        """The next request is HEAD."""
+        self._parser.expect_no_body()
+
+    def start(self, response: Http1Response, request: Sequence[bytes]) -> None:
         """Send `request`, in one buffer or more, whose answer goes to `response`."""
         transport = self._transport
         if transport is None or self._response is not None:
             raise RuntimeError("the connection is not idle")
         self._response = response
-        if bodyless:
-            self._parser.expect_no_body()
         if len(request) == 1:
             transport.write(request[0])
         else:
@@ -145,8 +147,8 @@ class Connection(asyncio.BufferedProtocol):
             self._home.discard(self)
             self.abort()
             return
-        parser = self._parser
-        response.last_byte_at = self._now()
+        now, parser = self._now, self._parser
+        response.last_byte_at = now()
         body = parser.feed(_READ_BUFFER[:nbytes])
         sink = response.sink
         if sink is None:

@@ -95,9 +95,9 @@ class ResponseParser:
         was_ready = self.head_ready
         if not was_ready:
             self._came += data
-        pieces = self._pieces
+        feed, pieces = self._feed, self._pieces
         try:
-            self._feed(data)
+            feed(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             self._stop(str(error))
         if not pieces:
@@ -107,10 +107,9 @@ class ResponseParser:
                 self.error = f"more than {MAX_HEAD_BYTES} bytes of head, trailers or chunk extensions"
             return b""
         self._chatter_bytes = 0
-        if len(pieces) == 1:
-            body = pieces.pop()
-        else:
-            body = b"".join(pieces)
+        body = pieces.pop()
+        if pieces:
+            body = b"".join([*pieces, body])
             pieces.clear()
         if self._bodyless:
             self._leftover = True

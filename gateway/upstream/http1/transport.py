@@ -78,7 +78,9 @@ class Http1Transport:
             due_at = due_at or loop.time() + timeouts.first_token_s
             response = Http1Response(connection, deadlines, timeouts, loop.create_future())
             deadlines.arm(response, due_at)
-            connection.start(response, payload, bodyless=way.bodyless)
+            if way.bodyless:
+                connection.expect_no_body()
+            connection.start(response, payload)
             try:
                 await response.head
             except asyncio.CancelledError:

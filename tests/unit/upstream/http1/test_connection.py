@@ -92,7 +92,7 @@ class Bench:
     def start(self) -> Http1Response:
         response = Http1Response(self.connection, self.deadlines, Timeouts(), self.loop.create_future())
         self.deadlines.arm(response, self.loop.time() + 60)
-        self.connection.start(response, [b"request"], bodyless=False)
+        self.connection.start(response, [b"request"])
         return response
 
     def feed(self, *pieces: bytes) -> None:
