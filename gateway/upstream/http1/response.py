@@ -59,8 +59,8 @@ class Http1Response(msgspec.Struct, eq=False):
     stale: bool = False
     whole: bytes | None = None
     sink: Sink | None = None
-    _fields: bytes = b""  # the head as it came
-    _lowered: bytes = b""  # the same, once a field is asked for
+    _lines: bytes = b""  # of the head, as they came
+    _lowered: bytes = b""  # the same, to look for names in
     _held: list[bytes] = []
     _held_bytes: int = 0
     _hold_is_full: bool = False
@@ -78,20 +78,16 @@ class Http1Response(msgspec.Struct, eq=False):
     @property
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:
         """All of them, in order."""
-        return fields_of(self._fields)
+        return fields_of(self._lines)
 
     def header(self, name: bytes) -> bytes | None:
         """The first header of this lower-case name."""
-        lowered = self._lowered
-        if not lowered:
-            lowered = self._lowered = self._fields.lower()
         needle = _NEEDLES[name]
-        found = lowered.find(needle)
+        found = self._lowered.find(needle)
         if found < 0:
             return None
-        fields, start = self._fields, found + len(needle)
-        end = fields.find(b"\r\n", start)
-        return (fields[start:end] if end >= 0 else fields[start:]).strip()
+        lines, start = self._lines, found + len(needle)
+        return lines[start : lines.find(b"\r\n", start)].strip()
 
     def attach(self, sink: Sink) -> None:
         """Deliver the body to `sink`: what is held at once, the rest as it comes."""
@@ -170,7 +166,8 @@ class Http1Response(msgspec.Struct, eq=False):
         """Bytes came before there was a sink: of the head, of the body, or of both."""
         if not self.status and parser.head_ready:
             self.status = parser.status
-            self._fields = parser.head
+            lines = self._lines = parser.head
+            self._lowered = lines.lower()
             self._deadlines.disarm(self)
             if not self.head.done():
                 self.head.set_result(None)

@@ -166,7 +166,7 @@ class ResponseParser:
         if end > _SMALL_BYTES:
             self._check_size(came, end)
         self.status = status
-        self.head = came[:end]
+        self.head = came[: end + 2]
         self._came = b""
         self.head_ready = True
         self._keep_alive = http.should_keep_alive()  # false once the message is complete, so asked here
@@ -185,7 +185,7 @@ def fields_of(head: bytes) -> tuple[tuple[bytes, bytes], ...]:
     """The fields of a head in order, their names in lower case.
 
     Args:
-        head: a status line and what follows it, without the blank line.
+        head: a status line and what follows it, each line with its end, without the blank one.
     """
-    lines = [line.partition(b":") for line in head.split(b"\r\n")[1:]]
+    lines = [line.partition(b":") for line in head.split(b"\r\n")[1:-1]]
     return tuple((name.lower(), value.strip()) for name, _, value in lines)
