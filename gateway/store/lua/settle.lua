@@ -21,7 +21,6 @@ local ABSENT, STORED, DUPLICATE, CORRECTED = 0, 1, 2, 3
 local MARK_MS = 86400000
 local DAY_MS, MONTH_MS, HOURLY_MS = 4 * 86400000, 64 * 86400000, 400 * 86400000
 local USUAL = {'requests', 'prompt_tokens', 'completion_tokens', 'cost_nanousd'}
-local OTHERS = {'errors', 'cache_hits', 'cached_tokens', 'reasoning_tokens', 'saved_nanousd', 'unpriced_requests'}
 local COUNTERS = '(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)'
 local FOUR_ABOVE_0 = '^[1-9]%d* [1-9]%d* [1-9]%d* [1-9]%d*$'
 
@@ -41,18 +40,17 @@ local function add(key, fields, sign, amounts)
   return is_new
 end
 
--- The same for the usual four. A read and a write of them all cost less than HINCRBY for each, but do not know what
--- it knows: what is not there yet, no number, or more than Lua is sure of.
-local function add_usual(key, fields, sign, amounts)
-  if sign == '' and amounts[2] ~= '0' and amounts[3] ~= '0' and amounts[4] ~= '0' then
-    local kept = call('HMGET', key, fields[1], fields[2], fields[3], fields[4])
-    local a, b, c, d = kept[1], kept[2], kept[3], kept[4]
-    if a and b and c and d and find(a .. ' ' .. b .. ' ' .. c .. ' ' .. d, FOUR_ABOVE_0) then
-      a, b, c, d = a + amounts[1], b + amounts[2], c + amounts[3], d + amounts[4]
-      if max(a, b, c, d) <= SURE then
-        call('HSET', key, fields[1], a, fields[2], b, fields[3], c, fields[4], d)
-        return false
-      end
+-- The same for the usual four; `numbers` are the amounts if none of them is 0 and nothing is taken back. Then a read
+-- and a write of all cost less than HINCRBY for each. But what is not there yet, no number, or more than Lua is sure
+-- of is left to that.
+local function add_usual(key, fields, sign, amounts, numbers)
+  local kept = numbers and call('HMGET', key, fields[1], fields[2], fields[3], fields[4])
+  if kept and kept[1] and kept[2] and kept[3] and kept[4]
+    and find(kept[1] .. ' ' .. kept[2] .. ' ' .. kept[3] .. ' ' .. kept[4], FOUR_ABOVE_0) then
+    local a, b, c, d = kept[1] + numbers[1], kept[2] + numbers[2], kept[3] + numbers[3], kept[4] + numbers[4]
+    if max(a, b, c, d) <= SURE then
+      call('HSET', key, fields[1], a, fields[2], b, fields[3], c, fields[4], d)
+      return false
     end
   end
   return add(key, fields, sign, amounts)
@@ -61,20 +59,22 @@ end
 -- Count one record, or take it back.
 local function count(sign, admitted_at, has_credit, counted, dimensions)
   local requests, errors, hits, prompt, cached, completion, reasoning, cost, saved, unpriced = match(counted, COUNTERS)
-  local usual, others = {requests, prompt, completion, cost}, {errors, hits, cached, reasoning, saved, unpriced}
+  local usual, numbers = {requests, prompt, completion, cost}, nil
+  if sign == '' and requests ~= '0' and prompt ~= '0' and completion ~= '0' and cost ~= '0' then
+    numbers = {requests + 0, prompt + 0, completion + 0, cost + 0}
+  end
   local hour = hour_of(admitted_at)
   local day = sub(hour, 1, 8)
 
   local tag, of = sub(KEYS[5], 1, -7), dimensions .. '\31'
-  local fields = {of .. USUAL[1], of .. USUAL[2], of .. USUAL[3], of .. USUAL[4]}
   local of_day, of_hour = tag .. 'use:d:' .. day, tag .. 'use:h:' .. hour
-  add_usual(of_day, fields, sign, usual)
-  local is_new_hour = add_usual(of_hour, fields, sign, usual)
+  local fields = {of .. USUAL[1], of .. USUAL[2], of .. USUAL[3], of .. USUAL[4]}
+  add_usual(of_day, fields, sign, usual, numbers)
+  local is_new_hour = add_usual(of_hour, fields, sign, usual, numbers)
   if errors .. hits .. cached .. reasoning .. saved .. unpriced ~= '000000' then
-    fields = {}
-    for i = 1, #OTHERS do
-      fields[i] = of .. OTHERS[i]
-    end
+    fields = {of .. 'errors', of .. 'cache_hits', of .. 'cached_tokens', of .. 'reasoning_tokens', of .. 'saved_nanousd',
+      of .. 'unpriced_requests'}
+    local others = {errors, hits, cached, reasoning, saved, unpriced}
     add(of_day, fields, sign, others)
     is_new_hour = add(of_hour, fields, sign, others) or is_new_hour
   end
@@ -83,10 +83,10 @@ local function count(sign, admitted_at, has_credit, counted, dimensions)
   end
 
   local key_day, key_month = account .. ':' .. day, account .. ':' .. sub(day, 1, 6)
-  if add_usual(key_day, USUAL, sign, usual) then
+  if add_usual(key_day, USUAL, sign, usual, numbers) then
     call('PEXPIRE', key_day, int(DAY_MS + max(0, admitted_at - now))) -- a clock may be ahead
   end
-  if add_usual(key_month, USUAL, sign, usual) then
+  if add_usual(key_month, USUAL, sign, usual, numbers) then
     call('PEXPIRE', key_month, int(MONTH_MS + max(0, admitted_at - now)))
   end
   if cost ~= '0' then
@@ -94,13 +94,6 @@ local function count(sign, admitted_at, has_credit, counted, dimensions)
     if has_credit == '1' then
       call('HINCRBY', account, 'spent', sign .. cost)
     end
-  end
-end
-
--- Hold less money; a day or month that has expired holds none.
-local function unhold(key, amount)
-  if call('HINCRBY', key, 'held', '-' .. amount) < 0 then
-    call('HDEL', key, 'held')
   end
 end
 
@@ -126,9 +119,11 @@ if entry then
   admitted_at, process, since, tokens_held, money_held = match(entry, '^(%d+) (%S+) (%d+) (%d+) (%d+) ')
   if money_held ~= '0' then
     local day = account .. ':' .. sub(hour_of(admitted_at), 1, 8)
-    unhold(account, money_held)
-    unhold(day, money_held)
-    unhold(sub(day, 1, -3), money_held)
+    for _, key in ipairs({account, day, sub(day, 1, -3)}) do
+      if call('HINCRBY', key, 'held', '-' .. money_held) < 0 then
+        call('HDEL', key, 'held') -- it had expired, and holds nothing
+      end
+    end
   end
 end
 
