@@ -182,6 +182,31 @@ async def test_a_body_is_not_taken_before_its_caller_is_known(
         assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 401 ")
 
 
+async def test_a_client_that_leaves_before_its_call_begins_is_not_served(
+    start_gateway: StartGateway, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = await start(start_gateway, upstream)
+    key = await gateway.new_key()
+    keyring = gateway.worker.application._keyring
+    authenticate, known = keyring.authenticate, asyncio.Event()
+
+    async def look_up(*presented: Any) -> Any:
+        await known.wait()
+        return await authenticate(*presented)
+
+    monkeypatch.setattr(keyring, "authenticate", look_up)
+    async with connected(gateway) as (_, writer):
+        writer.write(chat_bytes(key))
+        await eventually(lambda: gateway.worker.application.in_flight == 1)
+        writer.transport.abort()
+        await nobody_is_connected(gateway)
+        known.set()
+
+    [line] = await gateway.access_lines(1)
+    assert (line["status"], line["error_type"], line.get("attempts", 0)) == (499, "client_left", 0)
+    assert not upstream.calls
+
+
 async def test_a_body_is_read_on_once_its_caller_is_known(
     start_gateway: StartGateway, upstream: FakeUpstream
 ) -> None:

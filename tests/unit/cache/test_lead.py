@@ -43,6 +43,32 @@ def keeps(known: Facts, meant: Target, most_bytes: int = 1000) -> bool:
     return lead.entry(CALL, meant, most_bytes, 1.0) is not None
 
 
+class Ear:
+    """Hears what a reader is told."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def pause(self) -> None:
+        self.heard.append("pause")
+
+    def resume(self) -> None:
+        self.heard.append("resume")
+
+    def client_gone(self) -> None:
+        self.heard.append("gone")
+
+
+def test_whoever_watches_late_is_told_at_once_that_all_have_left() -> None:
+    lead, early, late = Lead(Flight(0), facts(), None), Ear(), Ear()
+    lead.watch(early)
+
+    lead.abandoned()
+    lead.watch(late)
+
+    assert early.heard == late.heard == ["gone"]
+
+
 class TestKept:
     def test_the_aliases_own_model(self) -> None:
         assert keeps(facts(), target())
