@@ -25,11 +25,13 @@ class Places(Generic[_W]):
     Args:
         places: calls in progress, at most.
         queue: how many may wait; 0 = nobody.
+        let_in: tells a waiter of its place; False where it has gone meanwhile.
     """
 
-    def __init__(self, places: int, queue: int) -> None:
+    def __init__(self, places: int, queue: int, let_in: Callable[[_W], bool]) -> None:
         self._free = places
         self._queue = queue
+        self._let_in = let_in
         self._waiting: dict[_W, None] = {}  # a dict, because whoever gives up may stand anywhere in the queue
 
     @property
@@ -58,14 +60,14 @@ class Places(Generic[_W]):
         del self._waiting[waiter]
         return True
 
-    def leave(self) -> _W | None:
-        """A place is given back: whoever waited longest has it now, and is returned; else it is free."""
-        if self._waiting:
+    def leave(self) -> None:
+        """A place is given back: whoever waited longest, and is there, has it now; else it is free."""
+        while self._waiting:
             first = next(iter(self._waiting))
             del self._waiting[first]
-            return first
+            if self._let_in(first):
+                return
         self._free += 1
-        return None
 
 
 class Gate:
@@ -92,11 +94,13 @@ class Gate:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._loop = loop
-        self._places: Places[asyncio.Future[bool]] = Places(places, queue)
+        self._places: Places[asyncio.Future[bool]] = Places(places, queue, _let_in)
         self._timeout_s = timeout_s
         self._draw = draw
         self.enter = self._places.take
         """Take a place without waiting; False where there is none."""
+        self.leave = self._places.leave
+        """Give the place back, to the next in the queue."""
 
     @property
     def waiting(self) -> int:
@@ -124,15 +128,6 @@ class Gate:
         if not has_place:
             raise self.refusal(_TOO_LONG.format(self._timeout_s))
 
-    def leave(self) -> None:
-        """Give the place back, to the next in the queue."""
-        waiter = self._places.leave()
-        while waiter is not None:
-            if not waiter.done():  # else it was cancelled, and its task has not run yet
-                waiter.set_result(True)
-                return
-            waiter = self._places.leave()
-
     def refusal(self, why: str = _FULL) -> Overloaded:
         """The error for a call that is not let in, with a moment to come back that is not everyone's."""
         error = Overloaded(why)
@@ -143,3 +138,10 @@ class Gate:
     def _too_late(self, waiter: asyncio.Future[bool]) -> None:
         if self._places.give_up(waiter):
             waiter.set_result(False)
+
+
+def _let_in(waiter: asyncio.Future[bool]) -> bool:
+    if waiter.done():  # it was cancelled, and its task has not run yet
+        return False
+    waiter.set_result(True)
+    return True

@@ -10,16 +10,27 @@ from hypothesis import strategies as st
 from gateway.domain.errors import Overloaded
 from gateway.gate import Gate, Places
 
-STEPS = st.lists(st.tuples(st.sampled_from(["come", "leave", "give up"]), st.integers(0, 9)), max_size=60)
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["come", "leave", "give up", "go"]), st.integers(0, 9)), max_size=60
+)
 
 
 @given(places=st.integers(1, 3), queue=st.integers(0, 3), steps=STEPS)
 def test_places_are_a_list_of_holders_and_a_list_of_those_who_wait(
     places: int, queue: int, steps: list[tuple[str, int]]
 ) -> None:
-    tested: Places[int] = Places(places, queue)
     holders: list[int] = []
     waiting: list[int] = []
+    gone: set[int] = set()
+    let_in: list[int] = []
+
+    def tell(waiter: int) -> bool:
+        if waiter in gone:
+            return False
+        let_in.append(waiter)
+        return True
+
+    tested: Places[int] = Places(places, queue, tell)
     for number, (step, choice) in enumerate(steps):
         if step == "come":
             assert tested.take() == (len(holders) < places)
@@ -30,9 +41,15 @@ def test_places_are_a_list_of_holders_and_a_list_of_those_who_wait(
                 waiting += [number] if len(waiting) < queue else []
         elif step == "leave" and holders:
             holders.pop(choice % len(holders))
-            following = waiting.pop(0) if waiting else None
-            assert tested.leave() == following
-            holders += [] if following is None else [following]
+            while waiting and waiting[0] in gone:
+                waiting.pop(0)
+            following = [waiting.pop(0)] if waiting else []
+            let_in.clear()
+            tested.leave()
+            assert let_in == following
+            holders += following
+        elif step == "go" and waiting:
+            gone.add(waiting[choice % len(waiting)])
         elif step == "give up" and waiting:
             leaver = waiting.pop(choice % len(waiting))
             assert tested.give_up(leaver)
