@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -17,21 +16,15 @@ from gateway.metering.tokenizer import count_prompt, count_text
 from gateway.pricing.book import PriceBook
 from gateway.pricing.cost import cost
 
+Spent = tuple[Usage | None, State, UsageSource]
+"""What a call used, and how that is known; no usage where it is released, and used nothing."""
 
-class Spent(NamedTuple):
-    """What a call used, and how that is known; `usage` is None where it is released, and used nothing."""
-
-    usage: Usage | None
-    state: State
-    source: UsageSource
-
-
-NOTHING = Spent(None, "released", "none")
+NOTHING: Spent = (None, "released", "none")
 """Admitted, and nothing was spent."""
 
 _NO_USAGE = Usage()
 
-FREE = Spent(_NO_USAGE, "exact", "none")
+FREE: Spent = (_NO_USAGE, "exact", "none")
 """Served, and nothing was spent: from the cache, or along with another call."""
 
 
@@ -46,9 +39,9 @@ async def estimate(call: Call, model: str, usage: Usage | None, text: str) -> Sp
     """
     counted = await asyncio.to_thread(_count, call, model, text)
     if usage is None:
-        return Spent(counted, "estimated", "tokenizer")
+        return counted, "estimated", "tokenizer"
     completion = max(usage.completion_tokens, counted.completion_tokens)
-    return Spent(msgspec.structs.replace(usage, completion_tokens=completion), "estimated", "tokenizer")
+    return msgspec.structs.replace(usage, completion_tokens=completion), "estimated", "tokenizer"
 
 
 def _count(call: Call, model: str, text: str) -> Usage:
@@ -126,14 +119,10 @@ def _record(
     tried: Tried, state: State, usage: Usage | None, facts: Facts, prices: PriceBook
 ) -> AttemptRecord:
     if usage is None:
-        return AttemptRecord(upstream=tried.upstream, model=tried.model, outcome=tried.outcome)
-    price = prices.price(tried.upstream, tried.model, facts.service_tier)
+        return AttemptRecord(tried.upstream, tried.model, tried.outcome)
+    upstream, model = tried.upstream, tried.model
+    price = prices.price(upstream, model, facts.service_tier)
+    charged = None if price is None else cost(usage, price)
     return AttemptRecord(
-        upstream=tried.upstream,
-        model=tried.model,
-        outcome=tried.outcome,
-        state=state,
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        cost_nanousd=None if price is None else cost(usage, price),
+        upstream, model, tried.outcome, state, usage.prompt_tokens, usage.completion_tokens, charged
     )

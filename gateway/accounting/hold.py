@@ -145,7 +145,7 @@ class Hold(msgspec.Struct, eq=False):
             text: what the model wrote, where that has to be counted; None for a complete answer with usage.
         """
         if text is None and usage is not None:
-            return self._settle(Spent(usage, "exact", "upstream"))
+            return self._settle((usage, "exact", "upstream"))
         return self._settle_counted(usage, text or "")
 
     async def settle_free(self) -> None:

@@ -23,7 +23,7 @@ UsageSource = Literal["upstream", "tokenizer", "reservation", "none"]
 """Where the token counts come from; "reservation" where there are none, only the cost that was reserved."""
 
 
-class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
+class AttemptRecord(msgspec.Struct, frozen=True):
     """One call of an upstream. `outcome` is "committed" or a class of failure; `None` means unknown.
 
     An attempt that cannot have cost anything is "released", with zeros.

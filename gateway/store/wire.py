@@ -86,12 +86,14 @@ class Wire(asyncio.Protocol):
             reader.feed(data)
             while (reply := reader.gets()) is not _MORE:
                 future = waiters.popleft()[0]
-                if not future.done():
+                try:
                     if type(reply) is StoreReplyError:
                         self._refuse(future, reply)
                     else:
                         future.set_result(reply)
                         self.answers += 1
+                except asyncio.InvalidStateError:
+                    pass  # nobody waits for it any more
         except hiredis.ProtocolError:
             self.close("the server does not speak the Redis protocol")
         except IndexError:
