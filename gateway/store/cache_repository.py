@@ -49,10 +49,10 @@ class CacheRepository:
         self._kept_bytes = kept_bytes
         self._look = Script.load("cache_look", "room")
         self._put = Script.load("cache_put", "room")
-        self._append = Script.load("cache_append", "numbers")
-        self._read = Script.load("cache_read", "numbers")
+        self._append = Script.load("cache_append", "names", "numbers")
+        self._read = Script.load("cache_read", "names", "numbers")
         self._release = Script.load("cache_release")
-        self._generation = Script.load("cache_generation", "numbers")
+        self._generation = Script.load("cache_generation", "names", "numbers")
 
     async def look(self, purged: Purged, cache_key: str, ticket: Ticket | None, *, read: bool = True) -> Look:
         """See the port."""
