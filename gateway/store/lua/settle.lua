@@ -20,7 +20,7 @@
 local ABSENT, STORED, DUPLICATE, CORRECTED = 0, 1, 2, 3
 local MARK_MS = 86400000
 local DAY_MS, MONTH_MS, HOURLY_MS = 4 * 86400000, 64 * 86400000, 400 * 86400000
-local USUAL = {'requests', 'prompt_tokens', 'completion_tokens', 'cost_nanousd'}
+local OF_KEY = {'requests', 'prompt_tokens', 'completion_tokens', 'cost_nanousd'}
 local COUNTERS = '(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)'
 local FOUR_ABOVE_0 = '^[1-9]%d* [1-9]%d* [1-9]%d* [1-9]%d*$'
 
@@ -40,9 +40,9 @@ local function add(key, fields, sign, amounts)
   return is_new
 end
 
--- The same for the usual four; `numbers` are the amounts if none of them is 0 and nothing is taken back. Then a read
--- and a write of all cost less than HINCRBY for each. But what is not there yet, no number, or more than Lua is sure
--- of is left to that.
+-- The same for four fields that nearly every call adds to; `numbers` are the amounts if none of them is 0 and nothing
+-- is taken back. Then a read and a write of all four cost less than HINCRBY for each. But what is not there yet, no
+-- number, or more than Lua is sure of is left to that.
 local function add_usual(key, fields, sign, amounts, numbers)
   local kept = numbers and call('HMGET', key, fields[1], fields[2], fields[3], fields[4])
   if kept and kept[1] and kept[2] and kept[3] and kept[4]
@@ -59,18 +59,22 @@ end
 -- Count one record, or take it back.
 local function count(sign, admitted_at, has_credit, counted, dimensions)
   local requests, errors, hits, prompt, cached, completion, reasoning, cost, saved, unpriced = match(counted, COUNTERS)
-  local usual, numbers = {requests, prompt, completion, cost}, nil
-  if sign == '' and requests ~= '0' and prompt ~= '0' and completion ~= '0' and cost ~= '0' then
-    numbers = {requests + 0, prompt + 0, completion + 0, cost + 0}
-  end
   local hour = hour_of(admitted_at)
   local day = sub(hour, 1, 8)
 
   local tag, of = sub(KEYS[5], 1, -7), dimensions .. '\31'
   local of_day, of_hour = tag .. 'use:d:' .. day, tag .. 'use:h:' .. hour
-  local fields = {of .. USUAL[1], of .. USUAL[2], of .. USUAL[3], of .. USUAL[4]}
-  add_usual(of_day, fields, sign, usual, numbers)
-  local is_new_hour = add_usual(of_hour, fields, sign, usual, numbers)
+  local fields = {of .. 'requests', of .. 'prompt_tokens', of .. 'completion_tokens', of .. 'cost_nanousd'}
+  local amounts = {requests, prompt, completion, cost}
+  if cost == '0' then -- most often as nobody knows it
+    fields[4], amounts[4], unpriced = of .. 'unpriced_requests', unpriced, '0'
+  end
+  local numbers = nil
+  if sign == '' and requests ~= '0' and prompt ~= '0' and completion ~= '0' and amounts[4] ~= '0' then
+    numbers = {requests + 0, prompt + 0, completion + 0, amounts[4] + 0}
+  end
+  add_usual(of_day, fields, sign, amounts, numbers)
+  local is_new_hour = add_usual(of_hour, fields, sign, amounts, numbers)
   if errors .. hits .. cached .. reasoning .. saved .. unpriced ~= '000000' then
     fields = {of .. 'errors', of .. 'cache_hits', of .. 'cached_tokens', of .. 'reasoning_tokens', of .. 'saved_nanousd',
       of .. 'unpriced_requests'}
@@ -83,10 +87,11 @@ local function count(sign, admitted_at, has_credit, counted, dimensions)
   end
 
   local key_day, key_month = account .. ':' .. day, account .. ':' .. sub(day, 1, 6)
-  if add_usual(key_day, USUAL, sign, usual, numbers) then
+  amounts[4], numbers = cost, cost ~= '0' and numbers or nil
+  if add_usual(key_day, OF_KEY, sign, amounts, numbers) then
     call('PEXPIRE', key_day, int(DAY_MS + max(0, admitted_at - now))) -- a clock may be ahead
   end
-  if add_usual(key_month, USUAL, sign, usual, numbers) then
+  if add_usual(key_month, OF_KEY, sign, amounts, numbers) then
     call('PEXPIRE', key_month, int(MONTH_MS + max(0, admitted_at - now)))
   end
   if cost ~= '0' then

@@ -29,7 +29,7 @@ standing = st.one_of(
     st.integers(0, 2**62),
 )
 amounts = st.one_of(
-    st.integers(0, 20), st.integers(0, MAX_NANOUSD), st.sampled_from([10**15, MAX_NANOUSD - 1, MAX_NANOUSD])
+    st.just(0), st.integers(1, 20), st.integers(0, MAX_NANOUSD), st.sampled_from([10**15, MAX_NANOUSD])
 )
 metrics = st.builds(Counters, **dict.fromkeys(METRICS, amounts) | {"requests": st.just(1)})
 
@@ -74,6 +74,17 @@ def test_no_unit_is_lost(
     assert counters_of(bench, MONTH) == of_key
     cost = {"cost_nanousd": expected["cost_nanousd"]} if "cost_nanousd" in expected else {}
     assert counters_of(bench, ACCOUNT) == cost
+
+
+def test_priced_and_unpriced_calls_of_a_key_are_told_apart(bench: Bench) -> None:
+    unpriced = Counters(prompt_tokens=3, completion_tokens=4, unpriced_requests=1)
+    for number in range(3):
+        bench.settle(settlement(f"priced{number}", cost=100), NOON)
+        bench.settle(settlement(f"unpriced{number}", counters=unpriced), NOON)
+    of_key = {"requests": 6, "prompt_tokens": 18, "completion_tokens": 24, "cost_nanousd": 300}
+    assert counters_of(bench, DAY) == counters_of(bench, MONTH) == of_key
+    for name in (OF_DAY, OF_HOUR):
+        assert counters_of(bench, name, DIMENSIONS) == of_key | {"unpriced_requests": 3}
 
 
 @pytest.mark.parametrize("text", ["1.5", "1e3", "0x10", "007", " 7", "seven", "", str(2**63 - 1)])
