@@ -24,15 +24,15 @@ class Job(msgspec.Struct):
     snapshot: Snapshot
     facts: Facts
     has_course: bool = False
-    _is_begun: bool = False
+    is_begun: bool = False
     _course: Course | None = None
 
     def first_step(self, now: float) -> Step | None:
-        """The first step, where its target is ready: it takes no course. None where the course must say."""
-        if self.options.timeout_s is not None and now > self._deadline:
+        """The first step, where nothing but its attempt is to be made. None where the course must say."""
+        if self.held.target.hedge or (self.options.timeout_s is not None and now > self._deadline):
             return None
         step = at_once(self.plan)
-        self._is_begun = step is not None
+        self.is_begun = step is not None
         return step
 
     @property
@@ -44,7 +44,7 @@ class Job(msgspec.Struct):
                 client = self.snapshot.clients[self.plan.attempts[0].candidate.upstream]
                 patience_s = client.timeouts_for(target.timeouts).first_token_s
             self._course = Course(
-                self.plan, target.fallback_on, patience_s, self._deadline, begun=self._is_begun
+                self.plan, target.fallback_on, patience_s, self._deadline, begun=self.is_begun
             )
             self.has_course = True
         return self._course

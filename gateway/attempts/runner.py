@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from typing import NoReturn
 
 from gateway.attempts.attempt import Attempting, begin
 from gateway.attempts.budget import RetryBudget
@@ -13,7 +12,7 @@ from gateway.attempts.conclusion import conclusion
 from gateway.attempts.job import Job
 from gateway.attempts.served import Held, Served
 from gateway.domain.call import Call, CallOptions
-from gateway.domain.errors import FailureClass, UpstreamRejected
+from gateway.domain.errors import FailureClass, GatewayError, UpstreamRejected
 from gateway.domain.facts import Facts, Tried
 from gateway.domain.plan import Candidate, Plan
 from gateway.routing.course import Step
@@ -63,28 +62,21 @@ class Attempts:
         job, skipped = Job(call, held, plan, options, snapshot, facts), plan.first_skipped
         facts.fallback = "none" if skipped is None else skipped.value
         self._budget.calls += 1
-        began = now = self._clock()
+        began = self._clock()
         try:
-            first = step = job.first_step(now) or job.course.next(now, self._draw())
-            while step is not None:
-                if step.wait_s or step.is_retry or held.target.hedge:
-                    served = await self._take(step, job)
-                else:
-                    served = await self._attempting.run(step, job, now)
-                now = self._clock()
-                if served is not None:
-                    if step is not first or skipped is not None:
-                        _note_fallback(served.candidate, job)
-                    facts.upstream_request_id = served.request_id
-                    return served
-                step = job.course.next(now, self._draw())
-            self._give_up(job)
+            step = job.first_step(began)
+            served = None if step is None else await self._attempting.run(step, job, began)
+            if served is None:
+                served = await self._follow(job)
+            elif skipped is not None:
+                _note_fallback(served.candidate, job)
         except BaseException:  # cancelled, too: the call is counted out
             self._budget.calls -= 1
-            now = self._clock()
             raise
         finally:
-            facts.upstream_s += now - began
+            facts.upstream_s += self._clock() - began
+        facts.upstream_request_id = served.request_id
+        return served
 
     def release(self, served: Served) -> None:
         """The reply has left: its upstream has one call less in flight."""
@@ -96,8 +88,20 @@ class Attempts:
         elif health.troubles:
             health.succeeded(candidate.upstream, credential, candidate.model, self._clock())
 
+    async def _follow(self, job: Job) -> Served:
+        """Take the steps of the course, until one serves."""
+        is_first = not job.is_begun
+        while (step := job.course.next(self._clock(), self._draw())) is not None:
+            served = await self._take(step, job)
+            if served is not None:
+                if not is_first or job.plan.first_skipped is not None:
+                    _note_fallback(served.candidate, job)
+                return served
+            is_first = False
+        raise self._conclusion(job)
+
     async def _take(self, step: Step, job: Job) -> Served | None:
-        """A step with more to it than its attempt: a pause before it, a budget, or another one beside it."""
+        """A step, with what may be more to it than its attempt: a pause, a budget, another one beside it."""
         candidate = step.attempt.candidate
         if step.is_retry:
             if self._health.is_open(candidate.upstream, step.credential, self._clock()):
@@ -131,14 +135,14 @@ class Attempts:
             _note_winner(winner, job.facts)
         return served
 
-    def _give_up(self, job: Job) -> NoReturn:
-        """Tell the caller why nobody served."""
+    def _conclusion(self, job: Job) -> GatewayError:
+        """What the caller is told where nobody served."""
         _note_fallback(None, job)
         failures = job.course.failures
         if failures and failures[-1].failure is FailureClass.REJECTED:
             last = failures[-1]
-            raise UpstreamRejected(last.status or 400, last.error or {})
-        raise conclusion(failures, job.held.target, job.plan, self._clock())
+            return UpstreamRejected(last.status or 400, last.error or {})
+        return conclusion(failures, job.held.target, job.plan, self._clock())
 
     async def _hedged(self, step: Step, job: Job, slow_s: float) -> Served | None:
         """Start a second attempt where the first takes longer than most; the slower one is given up."""
