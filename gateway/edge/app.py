@@ -101,10 +101,10 @@ class DataPlane:
                 return
             if self._tracing is not None or not _NOTED.isdisjoint(head.fields):
                 self._note_headers(head.fields, facts)
-            principal = self._keyring.remembered(head.proof or self._proof_of(head))
-            if principal is None:
-                presented = head.fields.get(b"authorization")
-                principal = await self._keyring.authenticate(presented, exchange.client)
+            remembered = self._keyring.remembered(head.proof or self._proof_of(head))
+            principal = remembered or await self._keyring.authenticate(
+                head.fields.get(b"authorization"), exchange.client
+            )
             facts.key_id = principal.key_id
             route = head.route
             if route is not None and head.principal is principal:
@@ -117,7 +117,9 @@ class DataPlane:
             if exchange.is_spare:
                 raise Overloaded(_TOO_MANY)  # noqa: TRY301  # answered below, like the others' refusals
             server = self._snapshots.current.settings.server
-            body = await exchange.read_body(server.max_body_bytes, server.body_timeout_s)
+            if exchange.more_body:
+                await exchange.receive(server.max_body_bytes, server.body_timeout_s)
+            body = exchange.whole_body(server.max_body_bytes)
             call = parse_call(route.call, body, server.max_json_depth)
             options, caller = head.options or _options_of(head), Caller(exchange, facts, self._clock)
             work = self._service.begin(call, options, principal, caller, facts)

@@ -102,38 +102,49 @@ class Exchange:
 
     # -- the request
 
-    async def read_body(self, max_bytes: int, timeout_s: float) -> bytes:
-        """The whole body.
+    async def receive(self, max_bytes: int, timeout_s: float) -> None:
+        """Wait until the body is there, or will never be whole; `whole_body` follows.
 
         Args:
-            max_bytes: a longer one is refused, by its stated length before it is read.
+            max_bytes: a longer one is refused by its stated length.
             timeout_s: how long it may take.
 
         Raises:
-            EncodedBody, RequestTooLarge, SlowBody, InvalidRequest: after the reply the connection is
-                closed, since what is left of the body would be read as the next request.
+            EncodedBody, RequestTooLarge, SlowBody: after the reply the connection is closed, since what is
+                left of the body would be read as the next request.
         """
-        headers = self.headers
-        length = headers.get(b"content-length")
+        fields = self.head.fields
+        length = fields.get(b"content-length")
         if length is not None and int(length) > max_bytes:
             raise self._refuse_rest(RequestTooLarge(_too_large(max_bytes)))
-        coding = headers.get(b"content-encoding")
-        if coding is not None and coding.strip().lower() not in _IDENTITY:
-            raise self._refuse_rest(
-                EncodedBody("The request body must not be compressed: send it without Content-Encoding.")
-            )
-        if self.more_body:
-            if headers.get(b"expect", b"").lower() == b"100-continue":
-                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            if self._is_body_awaited:
-                self.is_body_wanted = True
-                self.protocol.flow.resume_reading()
-                await self._body_or_timeout(timeout_s)
+        if b"content-encoding" in fields:
+            self._check_coding(fields[b"content-encoding"])
+        if fields.get(b"expect", b"").lower() == b"100-continue":
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._is_body_awaited:
+            self.is_body_wanted = True
+            self.protocol.flow.resume_reading()
+            await self._body_or_timeout(timeout_s)
+
+    def whole_body(self, max_bytes: int) -> bytes:
+        """The body, which has come.
+
+        Raises:
+            EncodedBody, RequestTooLarge, InvalidRequest: as above.
+        """
+        if b"content-encoding" in self.head.fields:
+            self._check_coding(self.head.fields[b"content-encoding"])
         if self.body_error is not None:
             raise self.body_error
         if self.too_large or len(self.body) > max_bytes:
             raise self._refuse_rest(RequestTooLarge(_too_large(max_bytes)))
         return bytes(self.body)
+
+    def _check_coding(self, coding: bytes) -> None:
+        if coding.strip().lower() not in _IDENTITY:
+            raise self._refuse_rest(
+                EncodedBody("The request body must not be compressed: send it without Content-Encoding.")
+            )
 
     @property
     def _is_body_awaited(self) -> bool:
