@@ -71,7 +71,7 @@ def test_it_grants_what_the_code_sends_and_nothing_else(valkey: ValkeyServer) ->
 def _of_scripts() -> Iterator[str]:
     for path in (ROOT / "gateway/store/lua").rglob("*.lua"):
         code = re.sub(r"--[^\n]*", "", path.read_text("utf-8"))
-        for name, first in re.findall(r"redis\.p?call\(\s*'(\w+)'(?:,\s*'(\w+)')?", code):
+        for name, first in re.findall(r"\bp?call\(\s*'(\w+)'(?:,\s*'(\w+)')?", code):
             yield f"{name}|{first}".lower() if name.lower() in CONTAINERS else name.lower()
 
 
