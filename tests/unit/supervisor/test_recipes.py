@@ -11,7 +11,7 @@ def test_the_stores_allocator_keeps_what_a_script_frees(monkeypatch: pytest.Monk
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     monkeypatch.setenv("TZ", "UTC")
     environment = store_recipe(Path("data"), "always").environment
-    assert environment["GLIBC_TUNABLES"] == "glibc.malloc.tcache_count=1000"
+    assert environment["GLIBC_TUNABLES"] == "glibc.malloc.tcache_count=100"
     assert environment["TZ"] == "UTC"
     assert "GLIBC_TUNABLES" not in cache_recipe(Path("data"), 1 << 20).environment
 
