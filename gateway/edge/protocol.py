@@ -61,11 +61,12 @@ class RequestIds:
 
     def __init__(self) -> None:
         self._prefix = f"req_{os.urandom(6).hex()}{int(time.time()) & 0xFFFFFFFF:08x}"
-        self._numbers = itertools.count(int.from_bytes(os.urandom(4), "big"))
+        # Ten hexadecimal digits from the first one on: to fill them up each time would cost more than the id.
+        self._numbers = itertools.count(0x10_0000_0000 + int.from_bytes(os.urandom(4), "big"))
 
     def next(self) -> str:
         """The next id."""
-        return f"{self._prefix}{next(self._numbers) & 0xFFFFFFFFFF:010x}"
+        return self._prefix + hex(next(self._numbers))[2:]  # noqa: FURB116  # at half the price
 
 
 class GatewayProtocol(HttpToolsProtocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 from msgspec import Raw
@@ -72,9 +72,19 @@ _CHECKS = {
 }
 _REQUIRED = {CHAT: "messages", COMPLETIONS: None, EMBEDDINGS: "input"}
 _MESSAGES = re.compile(rb"\[\s*(\]|\{)?")
-_USUALLY_FITS = {
-    route: checks | ({"messages": re.compile(rb"\[\s*\{").match} if route is CHAT else {})
-    for route, checks in _CHECKS.items()
+
+
+class _Usual(msgspec.Struct, frozen=True):
+    """What tells that nothing is wrong with the fields of nearly any call."""
+
+    needed: str
+    fits: Mapping[str, Callable[[Raw], object]]
+
+
+_USUAL = {  # by the route's name, which is hashed once
+    CHAT.name: _Usual("messages", _CHECKS[CHAT] | {"messages": re.compile(rb"\[\s*\{").match}),
+    COMPLETIONS.name: _Usual("model", _CHECKS[COMPLETIONS]),
+    EMBEDDINGS.name: _Usual("input", _CHECKS[EMBEDDINGS]),
 }
 _NULL, _TRUE = Raw(b"null"), Raw(b"true")
 
@@ -95,18 +105,17 @@ def parse_call(route: CallRoute, body: bytes, max_depth: int) -> Call:
         raise _wrong_type("model", "string") from None
     if not name:
         raise InvalidRequest("You must provide a model parameter.", "model")
-    fits, is_usual = _USUALLY_FITS[route], True
+    usual = _USUAL[route.name]
+    fits, is_usual = usual.fits, usual.needed in fields
     for field, value in fields.items():
         check = fits.get(field)
         if check is not None and not check(value):
             is_usual = False
-    required = _REQUIRED[route]
-    if not is_usual or (required is not None and required not in fields):
+    if not is_usual:
         _check(route, fields)
-    stream = fields.get("stream") == _TRUE
-    n = fields.get("n")
+    stream = "stream" in fields and fields["stream"] == _TRUE
     wants_usage = stream and _wants_usage(fields.get("stream_options"))
-    return Call(route, fields, name, stream, wants_usage, 1 if n is None else _choices(n))
+    return Call(route, fields, name, stream, wants_usage, _choices(fields["n"]) if "n" in fields else 1)
 
 
 def _check(route: CallRoute, fields: Mapping[str, Raw]) -> None:
@@ -124,8 +133,6 @@ def _check(route: CallRoute, fields: Mapping[str, Raw]) -> None:
 
 
 def _parse(body: bytes, max_depth: int) -> dict[str, Raw]:
-    if not body or body.isspace():
-        raise InvalidRequest("The request body is empty; send a JSON object.")
     try:
         body.isascii() or body.decode()
         if body.count(b"[") + body.count(b"{") > max_depth and _depth(body, max_depth) > max_depth:
@@ -136,6 +143,8 @@ def _parse(body: bytes, max_depth: int) -> dict[str, Raw]:
     except RecursionError:
         raise InvalidRequest(f"The request body is nested deeper than {max_depth} levels.") from None
     except msgspec.DecodeError as error:
+        if not body.strip():
+            raise InvalidRequest("The request body is empty; send a JSON object.") from None
         raise InvalidRequest(f"We could not parse the JSON body of your request: {error}") from None
     except UnicodeDecodeError:
         raise InvalidRequest("The request body is not valid UTF-8.") from None

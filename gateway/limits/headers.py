@@ -37,24 +37,25 @@ class LimitLines:
         limit: of it, a minute.
     """
 
-    __slots__ = ("_form", "_full", "_limit")
+    __slots__ = ("_form", "_form_in_ms", "_full", "_limit")
 
     def __init__(self, name: bytes, limit: int | None) -> None:
         self._form = b""
         if limit is not None and limit < UNLIMITED:
             self._form = _form(name, limit)
+            self._form_in_ms = self._form.replace(b"%b", b"%dms")
             self._full = limit * UNIT
             self._limit = limit or 1  # nothing is ever in the bucket of a limit of 0
 
     def after(self, level: int) -> bytes:
         """What is left with the bucket at `level`, and when all of it is back, as a `Window` has it."""
-        form = self._form
-        if not form:
+        if not self._form:
             return b""
-        left = (self._full - level) // UNIT
+        left = (self._full - level) // UNIT if level < self._full else 0
         back_ms = -(-level // self._limit)
-        back = b"%dms" % back_ms if 0 < back_ms < MS_PER_SECOND else go_duration(back_ms).encode()
-        return form % (max(0, left), back)
+        if 0 < back_ms < MS_PER_SECOND:
+            return self._form_in_ms % (left, back_ms)
+        return self._form % (left, go_duration(back_ms).encode())
 
 
 def limit_lines(verdict: Admitted | Refused) -> bytes:
