@@ -52,6 +52,19 @@ class _Entry:
     seen_at: float = float("-inf")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Proof:
+    """That a header opens a key, for whoever presents it again.
+
+    Args:
+        entry: of the key.
+        until: how long the entry's record says so, unix seconds.
+    """
+
+    entry: _Entry
+    until: float
+
+
 class Keyring:
     """Turns the text of a virtual key into its principal.
 
@@ -79,31 +92,21 @@ class Keyring:
         self._entries: dict[str, _Entry] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._keyed = blake2b(digest_size=16, key=os.urandom(32))
-        self._proofs: dict[bytes, tuple[_Entry, float]] = {}
+        self._proofs: dict[bytes, Proof] = {}
 
-    def proof(self, authorization: bytes | None) -> bytes:
-        """What `remembered` knows an Authorization header by: a keyed hash, for as long as the process lives.
+    def proof(self, authorization: bytes | None) -> Proof:
+        """What `remembered` asks for; of an Authorization header that opened nothing, it proves nothing."""
+        return self._proofs.get(self._hashed(authorization), _NO_PROOF)
 
-        It costs a tenth of taking the header apart and of its HMAC.
-        """
-        keyed = self._keyed.copy()
-        keyed.update(authorization or b"")
-        return keyed.digest()
-
-    def remembered(self, proof: bytes) -> Principal | None:
+    def remembered(self, proof: Proof) -> Principal | None:
         """The principal of a header that opened a key a moment ago; None where `authenticate` has to look."""
-        proven = self._proofs.get(proof)
-        if proven is None:
-            return None
-        entry, until = proven
-        now = self._clock()
+        entry, now = proof.entry, self._clock()
         if (
             now - entry.read_at < FRESH_S
             and now - entry.seen_at < _SEEN_EVERY_S
-            and self._wall_clock() < until
+            and self._wall_clock() < proof.until
         ):
             return entry.principal
-        del self._proofs[proof]
         return None
 
     async def authenticate(self, authorization: bytes | None, client: Client = None) -> Principal:
@@ -114,17 +117,27 @@ class Keyring:
             StoreUnavailable: the key is not known here and the store is away.
             Overloaded: too many keys that are not known here wait to be looked up.
         """
-        proof = self.proof(authorization)
-        if (principal := self.remembered(proof)) is not None:
+        hashed = self._hashed(authorization)
+        if (principal := self.remembered(self._proofs.get(hashed, _NO_PROOF))) is not None:
             return principal
-        entry, until = await self._open(authorization, client)
+        self._proofs.pop(hashed, None)
+        proof = await self._open(authorization, client)
         if len(self._proofs) >= MAX_KEYS:
             self._proofs.clear()
-        self._proofs[proof] = entry, until
-        return entry.principal
+        self._proofs[hashed] = proof
+        return proof.entry.principal
 
-    async def _open(self, authorization: bytes | None, client: Client) -> tuple[_Entry, float]:
-        """The entry of the key, and how long its record says that it opens with this header, unix seconds."""
+    def _hashed(self, authorization: bytes | None) -> bytes:
+        """A keyed hash, for as long as the process lives.
+
+        It costs a tenth of taking the header apart and of its HMAC.
+        """
+        keyed = self._keyed.copy()
+        keyed.update(authorization or b"")
+        return keyed.digest()
+
+    async def _open(self, authorization: bytes | None, client: Client) -> Proof:
+        """That the header opens a key. Raises like `authenticate`."""
         key_id, key = _presented(authorization)
         entry = self._entries.get(key_id)
         now = self._clock()
@@ -154,7 +167,7 @@ class Keyring:
         if now - entry.seen_at >= _SEEN_EVERY_S:
             entry.seen_at = now
             self._in_background(self._note_use(key_id, int(unix)))
-        return entry, record.opens_until(presented)
+        return Proof(entry, record.opens_until(presented))
 
     async def reload(self, key_id: str) -> Principal:
         """The principal as the store has it now: the one remembered has been changed.
@@ -238,6 +251,7 @@ class Keyring:
 
 _AWAY = "The store of keys is away, so this key cannot be checked. Try again shortly."
 _NOBODY = KeyRecord(id="", name="", digests=(), created_at=0)
+_NO_PROOF = Proof(_Entry(_NOBODY, _NOBODY.principal(), read_at=float("-inf")), until=float("-inf"))
 
 
 def _opens(record: KeyRecord, presented: str, unix: float) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
 import structlog
 
-from gateway.auth.keyring import Keyring
+from gateway.auth.keyring import Keyring, Proof
 from gateway.cached_calls import Work
 from gateway.domain.call import CallOptions
 from gateway.domain.errors import (
@@ -38,7 +38,6 @@ from gateway.snapshot import Snapshots
 log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
 _CLIENT_LEFT = 499
-_NOTED = frozenset({b"x-request-id", b"x-client-request-id", b"traceparent"})
 _TOO_MANY = "This gateway has all the connections that it may have; try again later."
 
 
@@ -96,17 +95,15 @@ class DataPlane:
         work: Work | None = None
         self.in_flight += 1
         try:
-            if head.path in OPEN:
+            route = head.route
+            if route is None and head.path in OPEN:
                 self._health(exchange, facts)
                 return
-            if self._tracing is not None or not _NOTED.isdisjoint(head.fields):
+            if head.is_noted or self._tracing is not None:
                 self._note_headers(head.fields, facts)
             remembered = self._keyring.remembered(head.proof or self._proof_of(head))
-            principal = remembered or await self._keyring.authenticate(
-                head.fields.get(b"authorization"), exchange.client
-            )
+            principal = remembered or await self._authenticate(head, exchange)
             facts.key_id = principal.key_id
-            route = head.route
             if route is not None and head.principal is principal:
                 facts.route = route.name or facts.route
             else:
@@ -150,9 +147,13 @@ class DataPlane:
             return False
         return True
 
-    def _proof_of(self, head: Head) -> bytes:
+    def _proof_of(self, head: Head) -> Proof:
         head.proof = self._keyring.proof(head.fields.get(b"authorization"))
         return head.proof
+
+    def _authenticate(self, head: Head, exchange: Exchange) -> Awaitable[Principal]:
+        head.proof = None  # this one proves no more what it did; there will be another
+        return self._keyring.authenticate(head.fields.get(b"authorization"), exchange.client)
 
     def _note_headers(self, headers: Mapping[bytes, bytes], facts: Facts) -> None:
         client_id = headers.get(b"x-request-id") or headers.get(b"x-client-request-id")

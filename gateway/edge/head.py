@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from gateway.auth.keyring import Proof
 from gateway.domain.call import CallOptions
 from gateway.domain.principal import Principal
 from gateway.edge.routes import Route
@@ -14,6 +15,7 @@ _LENGTH = b"content-length"
 _MOST_BYTES = 4096
 """Of a head that is remembered: each open connection may have one."""
 _MOST_DIGITS = 10
+_NOTED = frozenset({b"x-request-id", b"x-client-request-id", b"traceparent"})
 
 
 class Head(msgspec.Struct):
@@ -22,8 +24,9 @@ class Head(msgspec.Struct):
     Args:
         path: of the target, unquoted.
         version: "1.0" or "1.1".
-        fields: the first field of each lower-case name.
+        fields: the first field of each lower-case name; of a head that is known again, but for the length.
         keeps_alive: the client means to use the connection again.
+        is_noted: whether a field is of those that are noted of a request.
         proof: of its key, as the keyring has it, once somebody has looked.
         route: that it names.
         principal: who was found to be allowed there.
@@ -35,10 +38,14 @@ class Head(msgspec.Struct):
     version: str
     fields: Mapping[bytes, bytes]
     keeps_alive: bool
-    proof: bytes | None = None
+    is_noted: bool = False
+    proof: Proof | None = None
     route: Route | None = None
     principal: Principal | None = None
     options: CallOptions | None = None
+
+    def __post_init__(self) -> None:
+        self.is_noted = not _NOTED.isdisjoint(self.fields)
 
 
 class KnownHead:
@@ -48,13 +55,14 @@ class KnownHead:
     bytes at the same place mean the same, so a parser that begins anew need not see them again.
     """
 
-    __slots__ = ("_before", "_behind", "_digits", "head")
+    __slots__ = ("_before", "_behind", "_latest", "_start", "head")
 
-    def __init__(self, head: Head, before: bytes, digits: bytes, behind: bytes) -> None:
+    def __init__(self, head: Head, before: bytes, behind: bytes) -> None:
         self.head = head
         self._before = before
-        self._digits = digits
         self._behind = behind
+        self._start = len(before)
+        self._latest = self._start + _MOST_DIGITS + len(behind)
 
     @classmethod
     def of(cls, data: bytes, head: Head) -> KnownHead | None:
@@ -74,36 +82,20 @@ class KnownHead:
         if line < 0:
             return None
         start = data.index(digits, line + len(_LENGTH) + 3)
-        return cls(head, data[:start], digits, data[start + len(digits) : end])
+        fields = {name: value for name, value in head.fields.items() if name != _LENGTH}
+        known = Head(head.method, head.path, head.version, fields, head.keeps_alive)
+        return cls(known, data[:start], data[start + len(digits) : end])
 
-    def read(self, data: bytes) -> tuple[Head, bytes] | None:
-        """Head and body, where `data` is one whole request with this head; else None."""
-        before, behind = self._before, self._behind
-        if not data.startswith(before):
+    def read(self, data: bytes) -> bytes | None:
+        """The body, where `data` is one whole request with this head; else None."""
+        if not data.startswith(self._before):
             return None
-        start = len(before)
-        end = data.find(behind, start, start + _MOST_DIGITS + len(behind))
+        start = self._start
+        end = data.find(self._behind, start, self._latest)
         if end < 0:
             return None
-        digits, body = data[start:end], data[end + len(behind) :]
-        if digits == self._digits:
-            return (self.head, body) if len(body) == int(digits) else None
-        if not _is_length(digits) or len(body) != int(digits):
-            return None
-        head = self.head
-        fields = {**head.fields, _LENGTH: digits}
-        same = Head(
-            head.method,
-            head.path,
-            head.version,
-            fields,
-            head.keeps_alive,
-            head.proof,
-            head.route,
-            head.principal,
-            head.options,
-        )
-        return same, body
+        digits, body = data[start:end], data[end + len(self._behind) :]
+        return body if digits.isdigit() and int(digits) == len(body) else None
 
 
 def _is_length(digits: bytes) -> bool:

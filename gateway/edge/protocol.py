@@ -151,9 +151,9 @@ class GatewayProtocol(HttpToolsProtocol):
             last is not None and last.response_complete and not last.more_body and self._head_timer is None
         )
         if is_begin and self._known is not None:
-            request = self._known.read(data)
-            if request is not None:
-                self._begin(*request)
+            body = self._known.read(data)
+            if body is not None:
+                self._begin(self._known.head, body)
                 return
         try:
             self.parser.feed_data(data)
