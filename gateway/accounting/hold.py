@@ -188,8 +188,7 @@ class Hold(msgspec.Struct, eq=False):
             self.admitted_ms,
             record.tokens,
             record.counts(),
-            terms.dimensions(record),
-            record.state,
+            terms.tail(record),
         )
         return terms.settle(packed, timeout_s)
 

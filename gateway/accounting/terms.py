@@ -11,7 +11,7 @@ from gateway.domain.plan import Target
 from gateway.domain.principal import Principal
 from gateway.limits.headers import LimitLines
 from gateway.limits.values import Admission, Bounds, Budget
-from gateway.metering.record import Basis, LedgerRecord
+from gateway.metering.record import Basis, LedgerRecord, State
 from gateway.snapshot import Snapshot
 from gateway.store.accounts import AccountStore
 
@@ -19,7 +19,7 @@ KEPT = 4096
 """Whoever is in use by more keys and targets makes some anew: that costs little, and to forget many at once
 would hold up the others."""
 
-_DIMENSIONS_KEPT = 64  # of one alias; cached answers may be of models that it once had
+_TAILS_KEPT = 64  # of one alias; cached answers may be of models that it once had
 
 
 class Terms:
@@ -42,7 +42,7 @@ class Terms:
     """
 
     __slots__ = (
-        "_dimensions",
+        "_tails",
         "admission",
         "ask",
         "asked",
@@ -107,17 +107,18 @@ class Terms:
         )
         self.request_lines = LimitLines(b"requests", self.bounds.rpm)
         self.token_lines = LimitLines(b"tokens", self.bounds.tpm)
-        self._dimensions: dict[tuple[str | None, str | None], bytes] = {}
+        self._tails: dict[tuple[str | None, str | None, State], bytes] = {}
 
-    def dimensions(self, record: LedgerRecord) -> bytes:
-        """What the usage of a record of these terms is counted by, as the store has it."""
-        served_by = (record.model, record.upstream)
-        joined = self._dimensions.get(served_by)
-        if joined is None:
-            if len(self._dimensions) >= _DIMENSIONS_KEPT:
-                self._dimensions.clear()
-            joined = self._dimensions[served_by] = record.dimensions.joined().encode()
-        return joined
+    def tail(self, record: LedgerRecord) -> bytes:
+        """The end of the settlement of such a record: what its usage is counted by, and its state."""
+        kind = (record.model, record.upstream, record.state)
+        tail = self._tails.get(kind)
+        if tail is None:
+            if len(self._tails) >= _TAILS_KEPT:
+                self._tails.clear()
+            dimensions = record.dimensions.joined()
+            tail = self._tails[kind] = self.settlement.tail(dimensions, record.state)
+        return tail
 
 
 def _budget(principal: Principal) -> Budget | None:

@@ -14,14 +14,31 @@ from gateway.store import keys
 from gateway.store.greeting import pack
 from gateway.store.scripts import Script
 
-_OF_AN_ADMISSION, _OF_A_SETTLEMENT = 3, 6
+_OF_AN_ADMISSION, _OF_A_SETTLEMENT = 3, 5
 """How many arguments vary from call to call; they come first, in the order of the scripts' heads."""
 
-_IN_A_TAIL = 5  # arguments of a settlement behind them
+_IN_A_TAIL = 6  # arguments of a settlement from its dimensions on
 
 _LONG = len("[9000000000000000,0,0,0,0,0,0,0,0,0]")  # in shorter ones no counter is above `MAX_NANOUSD`
 
-_encode = msgspec.json.Encoder().encode
+_USUAL = 4096  # bytes of nearly all records; other arguments are shorter
+
+_SPACED = bytes.maketrans(b",", b" ")
+
+_encode = msgspec.json.Encoder().encode  # of numbers, too: half the time of %d
+
+
+class _Sizes(dict[int, bytes]):
+    """What comes before an argument of so many bytes: the end of the one before it, and its size."""
+
+    def __missing__(self, size: int) -> bytes:
+        between = b"\r\n$%d\r\n" % size
+        if size <= _USUAL:
+            self[size] = between
+        return between
+
+
+_sizes = _Sizes()
 
 
 class AdmissionForm:
@@ -63,31 +80,33 @@ class AdmissionForm:
         of_all = (names.record, names.limits, names.account, names.reservations, names.leases)
         self._head = _head(script, of_all, _OF_AN_ADMISSION + len(tail))
         self._marks = names.marks.encode()  # the mark is the last key, so the call goes on with it
-        self._tail = _uncounted(pack(tail))
+        self._tail = _end(pack(tail))
 
     def packed(self, request_id: str, tokens: int, bound_nanousd: int | None) -> bytes:
         """The call as it is sent. Raises `ValueError` where money must be held and no bound is known."""
         name = request_id.encode()
-        taken = b"%d" % (tokens if 0 <= tokens <= UNLIMITED else _within(tokens, UNLIMITED))
+        taken = _encode(tokens if 0 <= tokens <= UNLIMITED else _within(tokens, UNLIMITED))
         if bound_nanousd is not None:
-            bound = b"%d" % min(bound_nanousd, MAX_NANOUSD)
+            bound = _encode(min(bound_nanousd, MAX_NANOUSD))
         elif self._needs_bound:
             raise ValueError("a call that is paid from a budget or credit needs a bound of its cost")
         else:
             bound = b"-"
-        marks = self._marks
-        return b"%b$%d\r\n%b%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b" % (
-            self._head,
-            len(marks) + len(name),
-            marks,
-            name,
-            len(name),
-            name,
-            len(taken),
-            taken,
-            len(bound),
-            bound,
-            self._tail,
+        sizes, marks = _sizes, self._marks
+        return b"".join(
+            (
+                self._head,
+                sizes[len(marks) + len(name)],
+                marks,
+                name,
+                sizes[len(name)],
+                name,
+                sizes[len(taken)],
+                taken,
+                sizes[len(bound)],
+                bound,
+                self._tail,
+            )
         )
 
 
@@ -98,17 +117,23 @@ class SettlementForm:
         key: the first key, which says where a cluster has them all.
     """
 
-    __slots__ = ("_has_credit", "_head", "_marks", "_tails", "_tpm", "key")
+    __slots__ = ("_has_credit", "_head", "_marks", "_tpm", "key")
 
     def __init__(self, script: Script, *, key_id: str, tpm: int | None, has_credit: bool) -> None:
         names = keys.of_account(key_id)
         self.key = names.limits
         self._tpm = tpm
         self._has_credit = int(has_credit)
-        self._tails: dict[tuple[State, bool, bool], bytes] = {}
         of_all = (names.limits, names.account, names.reservations, names.leases, names.ledger)
         self._head = _head(script, of_all, _OF_A_SETTLEMENT + _IN_A_TAIL)
         self._marks = names.marks.encode()
+
+    def tail(
+        self, dimensions: str, state: State, was_reserved: bool = True, only_if_reserved: bool = False
+    ) -> bytes:
+        """The end of all calls with the same dimensions, joined, that end in the same way."""
+        reserved = int(was_reserved), int(only_if_reserved)
+        return _end(pack((dimensions, state, _limit(self._tpm), self._has_credit, *reserved)))
 
     def packed(
         self,
@@ -117,58 +142,42 @@ class SettlementForm:
         admitted_ms: int,
         tokens: int,
         counts: tuple[int, ...],
-        dimensions: bytes,
-        state: State,
-        was_reserved: bool = True,
-        only_if_reserved: bool = False,
+        tail: bytes,
     ) -> bytes:
         """The call as it is sent.
 
         Args:
             tokens: what it took of the tokens a minute.
             counts: the counters, in their order.
-            dimensions: joined.
+            tail: as `tail` has it.
         """
-        try:
-            tail = self._tails[state, was_reserved, only_if_reserved]
-        except KeyError:
-            tail = self._tail(state, was_reserved, only_if_reserved)
         name = request_id.encode()
-        at = b"%d" % admitted_ms
-        took = b"%d" % (tokens if 0 <= tokens <= UNLIMITED else _within(tokens, UNLIMITED))
-        added = _encode(counts)  # a third of the time of %d
+        at = _encode(admitted_ms)
+        took = _encode(tokens if 0 <= tokens <= UNLIMITED else _within(tokens, UNLIMITED))
+        added = _encode(counts)
         if len(added) >= _LONG or added.find(b"-") >= 0:
             added = _encode(addable(counts))
-        added = added[1:-1].replace(b",", b" ")
-        marks = self._marks
-        return (
-            b"%b$%d\r\n%b%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b"
-            % (
+        added = added[1:-1].translate(_SPACED)
+        sizes, marks = _sizes, self._marks
+        return b"".join(
+            (
                 self._head,
-                len(marks) + len(name),
+                sizes[len(marks) + len(name)],
                 marks,
                 name,
-                len(name),
+                sizes[len(name)],
                 name,
-                len(record),
+                sizes[len(record)],
                 record,
-                len(at),
+                sizes[len(at)],
                 at,
-                len(took),
+                sizes[len(took)],
                 took,
-                len(added),
+                sizes[len(added)],
                 added,
-                len(dimensions),
-                dimensions,
                 tail,
             )
         )
-
-    def _tail(self, state: State, was_reserved: bool, only_if_reserved: bool) -> bytes:
-        kind = (state, was_reserved, only_if_reserved)
-        arguments = (state, _limit(self._tpm), self._has_credit, int(was_reserved), int(only_if_reserved))
-        tail = self._tails[kind] = _uncounted(pack(arguments))
-        return tail
 
 
 def addable(counts: tuple[int, ...]) -> tuple[int, ...]:
@@ -183,13 +192,12 @@ def _within(count: int, most: int) -> int:
 def _head(script: Script, names: Sequence[str], arguments: int) -> bytes:
     """A call up to its last key but one: the mark comes behind, then so many arguments."""
     in_all = len(names) + 1
-    head = pack(("EVALSHA", script.sha, in_all, *names))
-    return b"*%d\r\n%b" % (3 + in_all + arguments, _uncounted(head))
+    return b"*%d%b" % (3 + in_all + arguments, _end(pack(("EVALSHA", script.sha, in_all, *names)))[:-2])
 
 
-def _uncounted(packed: bytes) -> bytes:
-    """A packed command without the line that counts its parts."""
-    return packed[packed.index(b"\n") + 1 :]
+def _end(packed: bytes) -> bytes:
+    """A packed command as what comes behind other arguments: without the number of its own."""
+    return packed[packed.index(b"\r\n") :]
 
 
 def _limit(limit: int | None) -> int | str:

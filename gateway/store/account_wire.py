@@ -91,10 +91,12 @@ def settle_command(script: Script, settlement: Settlement) -> Packed:
         settlement.admitted_ms,
         settlement.tokens_actual,
         counts_of(settlement.counters),
-        settlement.dimensions.joined().encode(),
-        settlement.state,
-        settlement.was_reserved,
-        settlement.only_if_reserved,
+        form.tail(
+            settlement.dimensions.joined(),
+            settlement.state,
+            settlement.was_reserved,
+            settlement.only_if_reserved,
+        ),
     )
 
 

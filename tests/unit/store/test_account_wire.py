@@ -163,5 +163,5 @@ def test_all_keys_of_a_call_share_the_slot_of_the_first() -> None:
 @given(st.lists(st.integers(-5, 2 * MAX_NANOUSD), min_size=10, max_size=10))
 def test_counts_that_no_script_could_add_are_cut(counts: list[int]) -> None:
     form = SettlementForm(SCRIPT, key_id=KEY, tpm=None, has_credit=False)
-    _, arguments = told(form.packed("r", b"{}", 7, 1, tuple(counts), b"", "exact"))
+    _, arguments = told(form.packed("r", b"{}", 7, 1, tuple(counts), form.tail("", "exact")))
     assert list(map(int, arguments[4].split(b" "))) == [min(max(0, each), MAX_NANOUSD) for each in counts]
