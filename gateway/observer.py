@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
-
-import msgspec
 
 from gateway.domain.facts import Facts, in_ms
 from gateway.domain.usage import Usage
@@ -69,13 +68,15 @@ class RequestObserver:
                 alike.add_special(usage)
         if facts.cost_nanousd:
             alike.cost_nanousd += facts.cost_nanousd
+        duration_s = now - facts.started_at
         if facts.route != "health":
-            self._times.append((now - facts.started_at, facts.overhead_ms))
+            self._times.append((duration_s, facts.overhead_ms))
             if facts.first_token_at is not None:
                 self._time_stream(facts, facts.first_token_at)
             if len(self._times) == _MOST_TIMES:
                 self._tell_times()
-        self._access_log.write(_own(facts, now), alike.text)
+        log = self._access_log
+        log.write(_own(facts, log.stamp(), duration_s), alike.text)
         if self._spans is not None:
             self._spans.ended(facts, now)
 
@@ -140,7 +141,8 @@ class RequestObserver:
         self._counters.observe_all(OVERHEAD, [ms / 1000 for _, ms in times if ms is not None])
 
 
-class _Alike(msgspec.Struct):
+@dataclass(slots=True)  # whose fields are set several times as fast as a Struct's, for each request
+class _Alike:
     """Requests that are alike: the part of their access lines, and what was counted since the last report."""
 
     shared: Shared
@@ -201,16 +203,16 @@ def _shared(facts: Facts) -> Shared:
     )
 
 
-def _own(facts: Facts, now: float) -> Own:
+def _own(facts: Facts, stamp: str, duration_s: float) -> Own:
     """Of one request, by the order of the fields: names would cost more than the rest of it."""
     usage, trace, first_token_at = facts.usage, facts.trace, facts.first_token_at
     return Own(
-        "",
+        stamp,
         facts.request_id,
         facts.client_request_id,
         None if trace is None else trace.trace_id,
         facts.upstream_request_id,
-        None if facts.error_type is None and facts.attempts < 2 else _tried(facts),
+        None if facts.attempts < 2 and facts.error_type is None else _tried(facts),
         None if usage is None else usage.prompt_tokens,
         None if usage is None else usage.cached_tokens or None,
         None if usage is None else usage.completion_tokens,
@@ -219,7 +221,7 @@ def _own(facts: Facts, now: float) -> Own:
         in_ms(facts.upstream_s) if facts.attempts else None,
         None if first_token_at is None else in_ms(first_token_at - facts.started_at),
         facts.overhead_ms,
-        in_ms(now - facts.started_at),
+        in_ms(duration_s),
     )
 
 

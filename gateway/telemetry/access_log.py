@@ -38,7 +38,7 @@ class Shared(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Own(msgspec.Struct, omit_defaults=True, tag_field="event", tag="request"):
-    """What an access line tells of its request alone; `AccessLog.write` fills in `ts`."""
+    """What an access line tells of its request alone; `AccessLog.stamp` makes its `ts`."""
 
     ts: str = ""
     request_id: str = ""
@@ -76,10 +76,14 @@ class _Dropped(msgspec.Struct):
 
 
 class AccessLog:
-    """Writes access lines; those of one loop tick leave together, and a stuck reader stops nothing."""
+    """Writes access lines; those of one loop tick leave together, and a stuck reader stops nothing.
+
+    Attributes:
+        stamp: the time now, for a line.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int = 2) -> None:
-        self._stamp = Stamp()
+        self.stamp = Stamp().now
         self._encode = msgspec.json.Encoder().encode
         self._writer = LineWriter(loop, descriptor, self._notice)
 
@@ -92,8 +96,7 @@ class AccessLog:
         return b",%b\n" % text[1:]
 
     def write(self, own: Own, shared: bytes) -> None:
-        """Write one line, stamped with the time now."""
-        own.ts = self._stamp()
+        """Write one line."""
         try:
             text = self._encode(own)
         except UnicodeEncodeError:
@@ -111,4 +114,4 @@ class AccessLog:
         self._writer.close()
 
     def _notice(self, count: int) -> bytes:
-        return self._encode(_Dropped(self._stamp(), count)) + b"\n"
+        return self._encode(_Dropped(self.stamp(), count)) + b"\n"

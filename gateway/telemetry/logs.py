@@ -37,7 +37,7 @@ def configure_logging(process: str, index: int | None = None, *, stream: BinaryI
     stamp = Stamp()
 
     def finish(_: Any, level: str, event: MutableMapping[str, Any]) -> bytes:
-        head = {"ts": stamp(), "level": level, "event": event.pop("event", ""), "process": name}
+        head = {"ts": stamp.now(), "level": level, "event": event.pop("event", ""), "process": name}
         return _render({**head, **event})
 
     structlog.configure(
@@ -84,7 +84,7 @@ class _JsonHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Part of `logging.Handler`."""
         line: dict[str, Any] = {
-            "ts": self._stamp(),
+            "ts": self._stamp.now(),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
             "process": self._process,

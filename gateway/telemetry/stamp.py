@@ -14,17 +14,25 @@ class Stamp:
 
     def __init__(self, wall_clock: Callable[[], float] = time.time) -> None:
         self._wall_clock = wall_clock
-        self._millisecond = self._second = -1
+        self._millisecond = -1
+        self._begun = -_SECOND
+        """The first millisecond of the second that the prefix is of."""
         self._text = self._prefix = ""
 
-    def __call__(self) -> str:
+    def now(self) -> str:
         """The time now."""
         millisecond = int(self._wall_clock() * 1000)
         if millisecond != self._millisecond:
             self._millisecond = millisecond
-            second = millisecond // 1000
-            if second != self._second:
-                self._second = second
-                self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
-            self._text = f"{self._prefix}{str(millisecond)[-3:]}Z"
+            place = millisecond - self._begun
+            if not 0 <= place < _SECOND:
+                place = millisecond % _SECOND
+                self._begun = millisecond - place
+                second = time.gmtime(self._begun // _SECOND)
+                self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S.", second)
+            self._text = self._prefix + _ENDS[place]
         return self._text
+
+
+_SECOND = 1000
+_ENDS = [f"{place:03}Z" for place in range(_SECOND)]
