@@ -91,10 +91,10 @@ class CallService:
         if self.is_refusing:
             raise Draining(_DRAINING)
         task = asyncio.current_task(self._loop)  # without the loop it would ask for the process id first
-        work = Work(call, target, options, principal, snapshot, caller, facts, task)
+        has_place = self._gate.enter()
+        work = Work(call, target, options, principal, snapshot, caller, facts, task, has_place)
         self._begun.add(work)
         caller.watch(work)
-        work.has_place = self._gate.enter()
         return work
 
     def handle(self, work: Work) -> Coroutine[Any, Any, None]:

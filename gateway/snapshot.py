@@ -28,6 +28,8 @@ class Snapshot:
     """Limits of keys that name none."""
     model_names: frozenset[str]
     """Model ids that someone configured or discovered: what metrics may name."""
+    max_response_bytes: int
+    """As in the settings, which are slower to ask."""
 
     @property
     def ours(self) -> frozenset[str]:
@@ -60,6 +62,7 @@ def make_snapshot(
         model_names=frozenset(catalogue.listed_models()).union(
             candidate.model for target in targets for candidate in target.candidates
         ),
+        max_response_bytes=settings.server.max_response_bytes,
         clients={
             name: make_client(name, upstream, transports, runtime, tokens)
             for name, upstream in settings.upstreams.items()

@@ -12,12 +12,11 @@ from gateway.attempts.served import Served
 from gateway.catalog.rewrite import body_for
 from gateway.domain.call import Call
 from gateway.domain.errors import AttemptFailed, FailureClass
-from gateway.domain.facts import Tried
-from gateway.domain.plan import Candidate
+from gateway.domain.facts import Facts, Tried
+from gateway.domain.plan import Attempt, Candidate
 from gateway.relay.pump import Pump
 from gateway.relay.reply import Reply, read_reply
 from gateway.relay.stream import Stream
-from gateway.routing.course import Step
 from gateway.routing.health import Health
 from gateway.telemetry.counters import Counters
 from gateway.telemetry.metrics import ATTEMPTS
@@ -40,28 +39,23 @@ class Attempting:
         clock: Callable[[], float],
     ) -> None:
         self._health = health
-        self._counters = counters
+        self._outcomes = counters.numbers(ATTEMPTS)
         self._loop = loop
         self._clock = clock
 
-    async def run(self, step: Step, job: Job, now: float, tried: Tried | None = None) -> Served | None:
+    async def run(
+        self, attempt: Attempt, credential: int, job: Job, now: float, tried: Tried | None = None
+    ) -> Served | None:
         """Make one attempt; None where it failed, as `tried`, the course and the health then know."""
-        call, held, facts = job.call, job.held, job.facts
-        candidate, credential = step.attempt.candidate, step.credential
-        client = job.snapshot.clients[candidate.upstream]
-        tried = tried or begin(step, job)
+        call, facts, candidate = job.call, job.facts, attempt.candidate
+        upstream = candidate.upstream
+        client = job.snapshot.clients[upstream]
+        tried = tried or begin(candidate, facts)
         is_under_way = False
         try:
             timeouts, deadline = _bounds(client, job, now)
-            body = body_for(
-                call,
-                held.target,
-                candidate,
-                stream_usage=client.stream_usage,
-                cap=held.cap,
-                adapt=client.adapt,
-            )
-            self._health.begin(candidate.upstream, credential, candidate.model, client.max_concurrency, now)
+            body = body_for(call, job.held.target, candidate, client.stream_usage, job.held.cap, client.adapt)
+            self._health.begin(upstream, credential, candidate.model, client.max_concurrency, now)
             is_under_way = True
             facts.attempts += 1
             facts.tried.append(tried)
@@ -76,43 +70,43 @@ class Attempting:
             if call.stream:
                 answer = await self._stream(call, response, now + timeouts.first_token_s)
             else:
-                most, reply = job.snapshot.settings.server.max_response_bytes, response.whole
+                most, reply = job.snapshot.max_response_bytes, response.whole
                 if reply is None or len(reply) > most:
                     reply = await response.read(most, deadline)
                 answer = read_reply(reply)
         except AttemptFailed as failure:
             if is_under_way:
                 self._over(candidate, tried, failure.failure.value)
-            self._learn(step, job, client, failure)
+            self._learn(attempt, credential, job, failure)
             return None
         except BaseException:  # cancelled, too: what was begun is counted out
             if is_under_way:
-                self._health.gave_up(candidate.upstream, credential, candidate.model)
+                self._health.gave_up(upstream, credential, candidate.model)
                 self._over(candidate, tried, tried.outcome)
             raise
         tried.outcome = COMMITTED
-        self._counters.inc(ATTEMPTS, (candidate.upstream, COMMITTED))
+        self._outcomes[upstream, COMMITTED] += 1
         if self._health.troubles:
-            self._health.committed(candidate.upstream, credential, candidate.model, self._clock())
+            self._health.committed(upstream, credential, candidate.model, self._clock())
         request_id = _id_of(response, client)
         return Served(candidate, credential, response, timeouts.idle_s, deadline, answer, request_id)
 
     def _over(self, candidate: Candidate, tried: Tried, outcome: str) -> None:
         """An attempt that was under way has ended without a commitment."""
         tried.outcome = outcome
-        self._counters.inc(ATTEMPTS, (candidate.upstream, outcome))
+        self._outcomes[candidate.upstream, outcome] += 1
         self._health.ended(candidate.upstream)
         if tried.trace is not None:
             tried.ended_at = self._clock()
 
-    def _learn(self, step: Step, job: Job, client: UpstreamClient, failure: AttemptFailed) -> None:
-        candidate, now = step.attempt.candidate, self._clock()
+    def _learn(self, attempt: Attempt, credential: int, job: Job, failure: AttemptFailed) -> None:
+        candidate, now = attempt.candidate, self._clock()
         if failure.error is not None:
-            failure.error = client.hidden.hide_in(failure.error)
+            failure.error = job.snapshot.clients[candidate.upstream].hidden.hide_in(failure.error)
         if failure.failure is not FailureClass.REJECTED:
-            self._health.failed(candidate.upstream, step.credential, candidate.model, failure, now)
+            self._health.failed(candidate.upstream, credential, candidate.model, failure, now)
         # Kept to be told, not raised: its frames hold the job, which holds the course, which holds it.
-        job.course.failed(step, failure.with_traceback(None), now)
+        job.course.failed(attempt, credential, failure.with_traceback(None), now)
 
     def drop(self, served: Served) -> None:
         """Nobody wants this one any more."""
@@ -129,10 +123,10 @@ class Attempting:
         return pump
 
 
-def begin(step: Step, job: Job) -> Tried:
+def begin(candidate: Candidate, facts: Facts) -> Tried:
     """Leave the trace of an attempt before it is made: whoever is cancelled in it was at work."""
-    candidate, facts = step.attempt.candidate, job.facts
-    facts.upstream, facts.model = upstream, model = candidate.upstream, candidate.model
+    upstream = facts.upstream = candidate.upstream
+    model = facts.model = candidate.model
     facts.shutdown_date = candidate.shutdown_date
     return Tried(upstream, model)
 

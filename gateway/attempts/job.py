@@ -9,8 +9,8 @@ import msgspec
 from gateway.attempts.served import Held
 from gateway.domain.call import Call, CallOptions
 from gateway.domain.facts import Facts
-from gateway.domain.plan import Plan
-from gateway.routing.course import Course, Step, at_once
+from gateway.domain.plan import Attempt, Plan
+from gateway.routing.course import Course, at_once
 from gateway.snapshot import Snapshot
 
 
@@ -27,17 +27,18 @@ class Job(msgspec.Struct):
     is_begun: bool = False
     _course: Course | None = None
 
-    def first_step(self, now: float) -> Step | None:
-        """The first step, where nothing but its attempt is to be made. None where the course must say."""
+    def begin(self, now: float) -> Attempt | None:
+        """The first attempt, where it is made at once and alone. None where the course must say."""
         if self.held.target.hedge or (self.options.timeout_s is not None and now > self._deadline):
             return None
-        step = at_once(self.plan)
-        self.is_begun = step is not None
-        return step
+        attempt = at_once(self.plan)
+        if attempt is not None:
+            self.is_begun = True
+        return attempt
 
     @property
     def course(self) -> Course:
-        """What comes after the first step."""
+        """What comes after the first attempt."""
         if self._course is None:
             target, patience_s = self.held.target, 0.0
             if self.plan.attempts:

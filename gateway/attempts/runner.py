@@ -64,8 +64,9 @@ class Attempts:
         self._budget.calls += 1
         began = self._clock()
         try:
-            step = job.first_step(began)
-            served = None if step is None else await self._attempting.run(step, job, began)
+            served, first = None, job.begin(began)
+            if first is not None:
+                served = await self._attempting.run(first, first.credentials[0], job, began)
             if served is None:
                 served = await self._follow(job)
             elif skipped is not None:
@@ -80,13 +81,13 @@ class Attempts:
 
     def release(self, served: Served) -> None:
         """The reply has left: its upstream has one call less in flight."""
-        candidate, credential, health = served.candidate, served.credential, self._health
+        candidate, health = served.candidate, self._health
         self._budget.calls -= 1
         health.ended(candidate.upstream)
         if served.is_broken:
-            health.broke(candidate.upstream, credential, self._clock())
+            health.broke(candidate.upstream, served.credential, self._clock())
         elif health.troubles:
-            health.succeeded(candidate.upstream, credential, candidate.model, self._clock())
+            health.succeeded(candidate.upstream, served.credential, candidate.model, self._clock())
 
     async def _follow(self, job: Job) -> Served:
         """Take the steps of the course, until one serves."""
@@ -115,7 +116,7 @@ class Attempts:
                 await asyncio.sleep(step.wait_s)
             if job.held.target.hedge:
                 return await self._paced(step, job)
-            return await self._attempting.run(step, job, self._clock())
+            return await self._attempting.run(step.attempt, step.credential, job, self._clock())
         finally:
             if step.is_retry:
                 self._budget.give_back()
@@ -126,7 +127,7 @@ class Attempts:
         began = self._clock()
         slow_s = None if step.is_retry else self._pace.p95(candidate.upstream, candidate.model, stream=stream)
         if slow_s is None:
-            served = await self._attempting.run(step, job, began)
+            served = await self._attempting.run(step.attempt, step.credential, job, began)
         else:
             served = await self._hedged(step, job, slow_s)
         if served is not None:
@@ -175,8 +176,9 @@ class Attempts:
 
     def _start(self, step: Step, job: Job) -> tuple[asyncio.Task[Served | None], Tried]:
         """An attempt beside others, and the trace of it."""
-        tried = begin(step, job)
-        return asyncio.create_task(self._attempting.run(step, job, self._clock(), tried)), tried
+        tried = begin(step.attempt.candidate, job.facts)
+        run = self._attempting.run(step.attempt, step.credential, job, self._clock(), tried)
+        return asyncio.create_task(run), tried
 
 
 def _note_winner(candidate: Candidate, facts: Facts) -> None:

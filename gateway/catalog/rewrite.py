@@ -22,7 +22,6 @@ def body_for(
     call: Call,
     target: Target,
     candidate: Candidate,
-    *,
     stream_usage: bool,
     cap: int | None = None,
     adapt: Adapt | None = None,

@@ -61,19 +61,20 @@ class _Target(msgspec.Struct):
     refused: tuple[int, ...] = ()
 
 
-def at_once(plan: Plan) -> Step | None:
-    """The step that nearly all calls begin with, and most end with: the first target, where it is ready."""
-    if not plan.attempts or plan.attempts[0].not_before:
-        return None
-    first = plan.attempts[0]
-    return Step(first, first.credentials[0])
+def at_once(plan: Plan) -> Attempt | None:
+    """What nearly all calls begin with, and most end with: the first target, where it is ready.
+
+    Its first credential is used. It is a step without a wait, and kept with its plan.
+    """
+    attempts = plan.attempts
+    return attempts[0] if attempts and not attempts[0].not_before else None
 
 
 class Course:
     """Decides; it neither waits nor calls. Times are readings of a monotonic clock, in seconds.
 
     Args:
-        begun: the step `at_once` was taken.
+        begun: the attempt `at_once` was made.
         fallback_on: classes of failure that let the call move on.
         patience_s: how long a call may wait for a model that is being loaded.
         deadline: nothing is waited for beyond it.
@@ -124,7 +125,7 @@ class Course:
 
     def hedge(self, step: Step) -> Step:
         """A second attempt beside a slow one: the same model at another upstream, or there once more."""
-        slow = self._of(step)
+        slow = self._of(step.attempt)
         for target in self._targets:
             same = target.attempt.candidate.step == slow.attempt.candidate.step
             if same and not target.tries and not target.not_before:
@@ -135,7 +136,7 @@ class Course:
 
     def skip(self, step: Step) -> None:
         """The step was not made, and its target is not asked again."""
-        self._of(step).is_over = True
+        self._of(step.attempt).is_over = True
 
     def end(self) -> None:
         """Nothing more is tried."""
@@ -145,9 +146,9 @@ class Course:
         """How a target failed last; None where it did not."""
         return next((t.last for t in self._targets if t.attempt.candidate is candidate), None)
 
-    def failed(self, step: Step, failure: AttemptFailed, now: float) -> None:
-        """The attempt of a step failed."""
-        target, credential = self._of(step), step.credential
+    def failed(self, attempt: Attempt, credential: int, failure: AttemptFailed, now: float) -> None:
+        """An attempt with this credential failed."""
+        target = self._of(attempt)
         self.failures.append(failure)
         target.last = failure.failure
         self._stays = False
@@ -182,8 +183,8 @@ class Course:
             return True  # what is loading takes too long elsewhere
         return self._last in self._fallback_on or self._last is FailureClass.CREDENTIAL
 
-    def _of(self, step: Step) -> _Target:
-        return next(target for target in self._targets if target.attempt is step.attempt)
+    def _of(self, attempt: Attempt) -> _Target:
+        return next(target for target in self._targets if target.attempt is attempt)
 
     def _step(self, now: float, draw: float) -> Step | None:
         current = self._current

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
@@ -56,7 +57,8 @@ class UpstreamReport(msgspec.Struct):
     gone: list[str] = []
 
 
-class _Load(msgspec.Struct):
+@dataclass(slots=True)  # whose fields are set several times as fast as a Struct's, for each call
+class _Load:
     """What an upstream has to do for this process: calls that are not over, and all there ever were."""
 
     in_flight: int = 0

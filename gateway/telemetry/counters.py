@@ -49,6 +49,10 @@ class Counters:
         """Let a counter grow by `n`."""
         self._new[metric][labels] += n
 
+    def numbers(self, metric: Metric) -> defaultdict[Labels, float]:
+        """What a counter grew by since the last report, for whoever adds to it on every call's way."""
+        return self._new[metric]
+
     def counting(self, metric: Metric) -> Callable[[str], None]:
         """What lets a counter of one label grow by 1, told the label's value."""
         numbers = self._new[metric]

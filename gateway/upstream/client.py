@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -58,12 +59,22 @@ class UpstreamClient:
     adapt: Adapt | None = None
     targets: Callable[[str, str | None], str] | None = None
     lists_models: bool = True
-    _heads: dict[tuple[str, int, str | None], RequestHead] = field(default_factory=dict)
-    """Those in use, by route, credential and deployment."""
+    _heads: defaultdict[int, dict[str | tuple[str, str], RequestHead]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    """Those in use, by credential, then by route or by route and deployment."""
+    _timeouts: dict[tuple[tuple[str, float], ...], Timeouts] = field(default_factory=dict)
+    """Those in use, by what aliases override."""
 
     def timeouts_for(self, overrides: Mapping[str, float] | None) -> Timeouts:
         """Its timeouts with those of an alias on top."""
-        return replace(self.timeouts, **overrides) if overrides else self.timeouts
+        if not overrides:
+            return self.timeouts
+        place = tuple(overrides.items())
+        timeouts = self._timeouts.get(place)
+        if timeouts is None:
+            timeouts = self._timeouts[place] = replace(self.timeouts, **overrides)
+        return timeouts
 
     def post(
         self,
@@ -81,11 +92,12 @@ class UpstreamClient:
         Awaiting raises:
             AttemptFailed: `connect`, `timeout` or `bad_response`.
         """
-        headers, place = self.header_sets[credential], (path, credential, deployment)
-        head = self._heads.get(place)
+        headers, heads = self.header_sets[credential], self._heads[credential]
+        place = path if deployment is None else (path, deployment)
+        head = heads.get(place)
         if head is None or head.headers is not headers:  # a token's headers change as it does
             target = self.path_prefix + path if self.targets is None else self.targets(path, deployment)
-            head = self._heads[place] = RequestHead(self.origin, "POST", target, headers)
+            head = heads[place] = RequestHead(self.origin, "POST", target, headers)
         more = trace.headers() if trace is not None and self.trace_context else ()
         return self.transport.send(UpstreamRequest(head, body, timeouts, more))
 

@@ -36,7 +36,7 @@ class Talk:
     def fails(self, failure: str, retry_after_s: float | None = None, hint: Hint | None = None) -> None:
         error = AttemptFailed(FailureClass(failure), "", retry_after_s=retry_after_s, hint=hint)
         assert self.step is not None
-        self.course.failed(self.step, error, self.now)
+        self.course.failed(self.step.attempt, self.step.credential, error, self.now)
 
     def route(self, failure: str, **known: Any) -> list[str]:
         """All steps, where each fails alike."""
@@ -236,10 +236,10 @@ def test_a_first_step_without_a_course(
         assert not attempts or attempts[0].not_before
         return
     talk = Talk(*attempts, begun=True)
-    talk.step = first
+    talk.step = Step(first, first.credentials[0])
     talk.fails(failures[0])
     failures.pop(0)
-    assert [f"{first.attempt.candidate.upstream}{first.credential}", *steps(talk)] == usual
+    assert [f"{first.candidate.upstream}{first.credentials[0]}", *steps(talk)] == usual
 
 
 def test_the_end_of_a_course() -> None:
