@@ -88,7 +88,7 @@ class DataPlane:
         self._tracing = tracing
         self.in_flight = 0
 
-    async def __call__(self, exchange: Exchange) -> None:
+    async def serve(self, exchange: Exchange) -> None:
         """Serve one request: who calls, where to, with what. Every outcome is answered and told."""
         head = exchange.head
         facts = Facts(self._ids.next(), exchange.started_at, head.method, head.path)
@@ -111,7 +111,7 @@ class DataPlane:
             if route.call is None:
                 await self._answer(exchange, route, principal, facts)
                 return
-            if exchange.is_spare:
+            if exchange.protocol.is_spare:
                 raise Overloaded(_TOO_MANY)  # noqa: TRY301  # answered below, like the others' refusals
             server = self._snapshots.current.settings.server
             if exchange.more_body:
@@ -153,7 +153,7 @@ class DataPlane:
 
     def _authenticate(self, head: Head, exchange: Exchange) -> Awaitable[Principal]:
         head.proof = None  # this one proves no more what it did; there will be another
-        return self._keyring.authenticate(head.fields.get(b"authorization"), exchange.client)
+        return self._keyring.authenticate(head.fields.get(b"authorization"), exchange.protocol.client)
 
     def _note_headers(self, headers: Mapping[bytes, bytes], facts: Facts) -> None:
         client_id = headers.get(b"x-request-id") or headers.get(b"x-client-request-id")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+import msgspec
 
 from gateway.domain.errors import EncodedBody, GatewayError, RequestTooLarge, SlowBody
 
@@ -13,12 +15,11 @@ if TYPE_CHECKING:
     from gateway.edge.head import Head
     from gateway.edge.protocol import GatewayProtocol
 
-_NOBODY_WAITS = asyncio.Event()
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 _KEPT = b"%b%b%bcontent-length: %d\r\n\r\n%b"
 _CLOSED = b"%b%b%bconnection: close\r\ncontent-length: %d\r\n\r\n%b"
 _MOST_UNSENT = 16 * 1024
-_IDENTITY = (b"", b"identity")
+_ENCODED = "The request body must not be compressed: send it without Content-Encoding."
 _E = TypeVar("_E", bound=Exception)
 
 
@@ -39,55 +40,40 @@ class Reader(Protocol):
         """The client left."""
 
 
-class Exchange:
+class Exchange(msgspec.Struct, eq=False):
     """A request and its reply on one connection.
 
     It stands where uvicorn has its request cycle, with what ASGI cannot say in place of `receive` and `send`:
     bytes of a stream go out from a callback, and a client that leaves or lags is told to `reader` at once.
+    A struct, since one is made for each request: its defaults are filled in without Python.
 
-    Attributes:
-        headers: those of `head`: the first field of each lower-case name.
-        client: the peer's address and port.
+    Args:
         started_at: when the head was complete, monotonic seconds.
-        is_spare: its connection is one too many: only what costs nothing is served.
+        status: of the reply, once it was begun.
+        unsent: bytes of a stream that leave at the end of this turn of the loop.
     """
 
-    status = 0
+    message_event: ClassVar[asyncio.Event] = asyncio.Event()
+    """uvicorn's, for ASGI's `receive`: nobody waits for it."""
+
+    protocol: GatewayProtocol
+    transport: asyncio.Transport
+    head: Head
+    keep_alive: bool
+    started_at: float
     body: bytes | bytearray = b""
-    more_body = True
-    is_body_wanted = False
-    too_large = False
+    more_body: bool = True
+    task: asyncio.Task[None] | None = None
+    is_body_wanted: bool = False
+    too_large: bool = False
     body_error: GatewayError | None = None
     reader: Reader | None = None
-    disconnected = False
-    response_started = False
-    response_complete = False
-    message_event = _NOBODY_WAITS
-    """uvicorn's, for ASGI's `receive`."""
-    task: asyncio.Task[None]
+    disconnected: bool = False
+    status: int = 0
+    response_complete: bool = False
+    unsent: bytes = b""
     _body_waiter: asyncio.Future[None] | None = None
-    _chunked = True
-    unsent = b""
-    """Bytes of a stream that leave at the end of this turn of the loop."""
-
-    def __init__(
-        self,
-        protocol: GatewayProtocol,
-        head: Head,
-        keep_alive: bool,
-        is_spare: bool,
-        started_at: float,
-    ) -> None:
-        self.protocol = protocol
-        self.transport = protocol.transport
-        self.client = protocol.client
-        self.head = head
-        self.method = head.method
-        self.path = head.path
-        self.headers = head.fields
-        self.keep_alive = keep_alive
-        self.is_spare = is_spare
-        self.started_at = started_at
+    _chunked: bool = True
 
     def over(self) -> None:
         """The application has done all it will; a reply that is not whole by now never will be."""
@@ -117,8 +103,8 @@ class Exchange:
         length = fields.get(b"content-length")
         if length is not None and int(length) > max_bytes:
             raise self._refuse_rest(RequestTooLarge(_too_large(max_bytes)))
-        if b"content-encoding" in fields:
-            self._check_coding(fields[b"content-encoding"])
+        if self.head.is_encoded:
+            raise self._refuse_rest(EncodedBody(_ENCODED))
         if fields.get(b"expect", b"").lower() == b"100-continue":
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self._is_body_awaited:
@@ -132,19 +118,14 @@ class Exchange:
         Raises:
             EncodedBody, RequestTooLarge, InvalidRequest: as above.
         """
-        if b"content-encoding" in self.head.fields:
-            self._check_coding(self.head.fields[b"content-encoding"])
+        if self.head.is_encoded:
+            raise self._refuse_rest(EncodedBody(_ENCODED))
         if self.body_error is not None:
             raise self.body_error
-        if self.too_large or len(self.body) > max_bytes:
+        body = self.body
+        if self.too_large or len(body) > max_bytes:
             raise self._refuse_rest(RequestTooLarge(_too_large(max_bytes)))
-        return bytes(self.body)
-
-    def _check_coding(self, coding: bytes) -> None:
-        if coding.strip().lower() not in _IDENTITY:
-            raise self._refuse_rest(
-                EncodedBody("The request body must not be compressed: send it without Content-Encoding.")
-            )
+        return body if isinstance(body, bytes) else bytes(body)
 
     @property
     def _is_body_awaited(self) -> bool:
@@ -181,17 +162,16 @@ class Exchange:
 
         Nothing happens where the client has left or a reply was begun.
         """
-        if self.response_started or self.disconnected:
+        if self.status or self.disconnected:
             return
-        self.response_started = True
         self.status = status
         # With HEAD the content would be the next answer's beginning.
-        sent = b"" if self.method == "HEAD" else content
+        sent = b"" if self.head.method == "HEAD" else content
         framing = _KEPT if self.keep_alive else _CLOSED
         self.transport.write(
             framing % (_STATUS_LINES[status], self.protocol.default_head(), headers, len(content), sent)
         )
-        self._complete()
+        self.protocol.replied(self)
 
     def start_stream(self, headers: bytes, reader: Reader) -> None:
         """Send the head of a stream; `write` and `finish` follow."""
@@ -199,7 +179,6 @@ class Exchange:
         if self.disconnected:
             reader.client_gone()
             return
-        self.response_started = True
         self.status = 200
         if self.head.version == "1.1":
             framing = b"transfer-encoding: chunked\r\n\r\n"
@@ -233,13 +212,7 @@ class Exchange:
         last, self.unsent = self.unsent + last, b""
         if last:
             self.transport.write(last)
-        self._complete()
-
-    def _complete(self) -> None:
-        self.response_complete = True
-        if not self.keep_alive or self.more_body:
-            self.protocol.close_gently()
-        self.protocol.on_response_complete()
+        self.protocol.replied(self)
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

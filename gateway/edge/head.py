@@ -15,6 +15,7 @@ _LENGTH = b"content-length"
 _MOST_BYTES = 4096
 """Of a head that is remembered: each open connection may have one."""
 _MOST_DIGITS = 10
+_IDENTITY = (b"", b"identity")
 _NOTED = frozenset({b"x-request-id", b"x-client-request-id", b"traceparent"})
 
 
@@ -27,6 +28,7 @@ class Head(msgspec.Struct):
         fields: the first field of each lower-case name; of a head that is known again, but for the length.
         keeps_alive: the client means to use the connection again.
         is_noted: whether a field is of those that are noted of a request.
+        is_encoded: its body is compressed, or coded in another way.
         proof: of its key, as the keyring has it, once somebody has looked.
         route: that it names.
         principal: who was found to be allowed there.
@@ -39,6 +41,7 @@ class Head(msgspec.Struct):
     fields: Mapping[bytes, bytes]
     keeps_alive: bool
     is_noted: bool = False
+    is_encoded: bool = False
     proof: Proof | None = None
     route: Route | None = None
     principal: Principal | None = None
@@ -46,6 +49,7 @@ class Head(msgspec.Struct):
 
     def __post_init__(self) -> None:
         self.is_noted = not _NOTED.isdisjoint(self.fields)
+        self.is_encoded = self.fields.get(b"content-encoding", b"").strip().lower() not in _IDENTITY
 
 
 class KnownHead:

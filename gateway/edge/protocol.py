@@ -99,11 +99,12 @@ class GatewayProtocol(HttpToolsProtocol):
         self._fields: dict[bytes, bytes] = {}
         self._is_ambiguous = False
         self._running: Exchange | None = None  # `cycle` is the one that is read: a later one, if pipelined
-        self._is_spare = False
+        self.is_spare = False
         self._closing = False
         self._is_retired = False
         self._idle_since = 0.0
-        self._rendered: tuple[object, bytes] = (None, b"")
+        self._defaults: object = None
+        self._default_head = b""
         self._known: KnownHead | None = None
         self._chances = _CHANCES
 
@@ -114,7 +115,7 @@ class GatewayProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         surplus = len(self.connections) - self._bounds.max_connections
         if surplus > 0:
-            self._is_spare = True
+            self.is_spare = True
             if surplus > SPARE_CONNECTIONS:
                 transport.abort()
                 return
@@ -147,13 +148,13 @@ class GatewayProtocol(HttpToolsProtocol):
             return  # what follows a refused request is read only so that the refusal is not lost to a reset
         last = self.cycle
         # The request before is over on both sides, and no byte of another one came: the parser begins anew.
-        is_begin = (
-            last is not None and last.response_complete and not last.more_body and self._head_timer is None
-        )
-        if is_begin and self._known is not None:
-            body = self._known.read(data)
+        is_begin = last is not None and last.response_complete and self._head_timer is None
+        known = self._known
+        if is_begin and known is not None:
+            body = known.read(data)
             if body is not None:
-                self._begin(self._known.head, body)
+                self._chances = _CHANCES
+                self._run(self._exchange(known.head, body, more_body=False))
                 return
         try:
             self.parser.feed_data(data)
@@ -172,14 +173,6 @@ class GatewayProtocol(HttpToolsProtocol):
     @property
     def _is_between_requests(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
-
-    def _begin(self, head: Head, body: bytes) -> None:
-        """A request that came whole, with a head that is known."""
-        self._chances = _CHANCES
-        exchange = self._exchange(head)
-        exchange.body = body
-        exchange.more_body = False
-        self._run(exchange)
 
     def _learn(self, data: bytes) -> None:
         """Know the head of the request in `data` again, unless this client's heads are never the same."""
@@ -237,7 +230,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.timeout_keep_alive = _RETIRED_IDLE_S
         exchange = cast("Exchange | None", self.cycle)
         if exchange is not None and not exchange.response_complete:
-            if not exchange.response_started:
+            if not exchange.status:
                 exchange.keep_alive = False
         elif self._head_bytes == 0:
             self._unset_keepalive_if_required()
@@ -249,7 +242,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _await_head(self) -> None:
         within_s = self._bounds.header_timeout_s
-        if self._is_spare:
+        if self.is_spare:
             within_s = min(within_s, _SPARE_HEAD_S)
         self._head_timer = self.loop.call_later(within_s, self._head_too_slow)
 
@@ -317,17 +310,18 @@ class GatewayProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]  # likewise
 
-    def _exchange(self, head: Head) -> Exchange:
-        keep_alive = head.keeps_alive and not (self._is_retired or self._is_spare)
+    def _exchange(self, head: Head, body: bytes = b"", more_body: bool = True) -> Exchange:
+        keep_alive = head.keeps_alive and not (self._is_retired or self.is_spare)
         now = time.monotonic()  # the loop's own clock counts whole milliseconds
-        exchange = Exchange(self, head, keep_alive, self._is_spare, now)
+        exchange = Exchange(self, self.transport, head, keep_alive, now, body, more_body)
         self.cycle = exchange  # type: ignore[assignment]  # ours in the place of uvicorn's
         return exchange
 
     def _run(self, exchange: Exchange) -> None:
         """Let the application serve it, in a task of its own; `over` says when it has."""
         self._running = exchange
-        exchange.task = task = self.loop.create_task(cast("Application", self.app)(exchange))
+        serve: Application = self.app
+        exchange.task = task = self.loop.create_task(serve(exchange))
         self.tasks.add(task)
 
     # -- bodies
@@ -361,18 +355,18 @@ class GatewayProtocol(HttpToolsProtocol):
 
     # -- replies
 
-    def on_response_complete(self) -> None:
+    def replied(self, exchange: Exchange) -> None:
         """A reply is out: the next request, if this connection takes one or has it already."""
-        if self._closing and not self.pipeline:
-            return
-        self.server_state.total_requests += 1
-        if self.transport.is_closing():
+        exchange.response_complete = True
+        if not exchange.keep_alive or exchange.more_body:
+            self.close_gently()
+        if (self._closing and not self.pipeline) or self.transport.is_closing():
             return
         if self.flow.read_paused:
             self.flow.resume_reading()
         if self.pipeline:
-            exchange, _ = self.pipeline.pop()
-            self._run(cast("Exchange", exchange))
+            following, _ = self.pipeline.pop()
+            self._run(cast("Exchange", following))
             return
         self._idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
@@ -383,9 +377,9 @@ class GatewayProtocol(HttpToolsProtocol):
     def default_head(self) -> bytes:
         """The header lines of every reply, as bytes; uvicorn makes a new list each second, for the date."""
         defaults = self.server_state.default_headers
-        if self._rendered[0] is not defaults:
-            self._rendered = (defaults, b"".join(b"%b: %b\r\n" % pair for pair in defaults))
-        return self._rendered[1]
+        if defaults is not self._defaults:
+            self._defaults, self._default_head = defaults, b"".join(b"%b: %b\r\n" % pair for pair in defaults)
+        return self._default_head
 
     def _refuse(self, error: GatewayError) -> None:
         """Answer what no application will see, and close."""

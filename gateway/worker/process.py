@@ -180,7 +180,7 @@ def server_config(worker: Worker, bounds: Bounds, drain_s: int = 2) -> uvicorn.C
     """
     protocol = partial(GatewayProtocol, bounds=bounds, ids=worker.ids, outbox=Outbox())
     return uvicorn.Config(
-        worker.application,  # it gets exchanges, where another protocol would bring scopes
+        worker.application.serve,  # it gets exchanges, where another protocol would bring scopes
         interface="asgi3",
         http=protocol,  # type: ignore[arg-type]  # it is called
         ws="none",
