@@ -138,7 +138,7 @@ class AccountDesk:
             return await self._insist(hold, verdict(reply, hold.admission()))
         terms = hold.terms
         _, at_ms, rpm, tpm, _, _, _ = reply
-        return self._admitted(hold, at_ms, terms.request_lines.after(rpm) + terms.token_lines.after(tpm))
+        return self._admitted(hold, at_ms, terms.limit_lines.after(rpm, tpm))
 
     async def _insist(self, hold: Hold, said: Verdict | None) -> Hold:
         """The same for a call that was not admitted at once.

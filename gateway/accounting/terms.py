@@ -38,7 +38,7 @@ class Terms:
         admission, ask: the form of that, and the way it goes to the store.
         record: what the ledger will say, but for what happens.
         settlement, settle: as for admissions.
-        request_lines, token_lines: what callers are told of their limits.
+        limit_lines: what callers are told of their limits.
     """
 
     __slots__ = (
@@ -49,16 +49,15 @@ class Terms:
         "bounds",
         "held",
         "likely_output_tokens",
+        "limit_lines",
         "longest_answer",
         "pays",
         "principal",
         "record",
-        "request_lines",
         "settle",
         "settlement",
         "snapshot",
         "target",
-        "token_lines",
     )
 
     def __init__(
@@ -105,8 +104,7 @@ class Terms:
         self.settlement, self.settle = accounts.settling(
             principal.key_id, tpm=self.bounds.tpm, has_credit=principal.has_credit
         )
-        self.request_lines = LimitLines(b"requests", self.bounds.rpm)
-        self.token_lines = LimitLines(b"tokens", self.bounds.tpm)
+        self.limit_lines = LimitLines(self.bounds.rpm, self.bounds.tpm)
         self._tails: dict[tuple[str | None, str | None, State], bytes] = {}
 
     def tail(self, record: LedgerRecord) -> bytes:

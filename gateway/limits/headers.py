@@ -16,8 +16,8 @@ MS_PER_SECOND, MS_PER_MINUTE, MS_PER_HOUR = 1000, 60_000, 3_600_000
 
 def go_duration(ms: int) -> str:
     """A duration as Go prints it: `0s`, `12ms`, `1.5s`, `6m0s`, `1h2m3.5s`."""
-    if 0 < ms < MS_PER_SECOND:
-        return f"{ms}ms"
+    if ms < MS_PER_MINUTE:
+        return f"{ms}ms" if 0 < ms < MS_PER_SECOND else f"{ms / MS_PER_SECOND:g}s"
     hours, ms = divmod(ms, MS_PER_HOUR)
     minutes, ms = divmod(ms, MS_PER_MINUTE)
     seconds, ms = divmod(ms, MS_PER_SECOND)
@@ -28,34 +28,49 @@ def go_duration(ms: int) -> str:
 
 
 class LimitLines:
-    """`x-ratelimit-*` of one limit, as lines of a head; none where it is unlimited.
+    """`x-ratelimit-*` of a key, as lines of a head; none for what is unlimited.
 
     What is the same after each call is put together once.
 
     Args:
-        name: of what is limited, in the headers.
-        limit: of it, a minute.
+        rpm, tpm: requests and tokens a minute.
     """
 
-    __slots__ = ("_form", "_form_in_ms", "_full", "_limit")
+    __slots__ = ("_both_in_ms", "_requests", "_tokens")
+
+    def __init__(self, rpm: int | None, tpm: int | None) -> None:
+        self._requests = _Lines(b"requests", rpm)
+        self._tokens = _Lines(b"tokens", tpm)
+        self._both_in_ms = (self._requests.form + self._tokens.form).replace(b"%b", b"%dms")
+
+    def after(self, rpm: int, tpm: int) -> bytes:
+        """What is left with the buckets at these levels, and when all of it is back, as a `Window` has it."""
+        requests, tokens = self._requests, self._tokens
+        if requests.form and tokens.form:  # and both are back in a moment: one form for all
+            requests_ms, tokens_ms = -(-rpm // requests.limit), -(-tpm // tokens.limit)
+            if 0 < requests_ms < MS_PER_SECOND and 0 < tokens_ms < MS_PER_SECOND:
+                requests_left = (requests.full - rpm) // UNIT if rpm < requests.full else 0
+                tokens_left = (tokens.full - tpm) // UNIT if tpm < tokens.full else 0
+                return self._both_in_ms % (requests_left, requests_ms, tokens_left, tokens_ms)
+        return requests.after(rpm) + tokens.after(tpm)
+
+
+class _Lines:
+    """The same of one limit."""
+
+    __slots__ = ("form", "full", "limit")
 
     def __init__(self, name: bytes, limit: int | None) -> None:
-        self._form = b""
-        if limit is not None and limit < UNLIMITED:
-            self._form = _form(name, limit)
-            self._form_in_ms = self._form.replace(b"%b", b"%dms")
-            self._full = limit * UNIT
-            self._limit = limit or 1  # nothing is ever in the bucket of a limit of 0
+        self.form = b"" if limit is None or limit >= UNLIMITED else _form(name, limit)
+        self.full = limit * UNIT if limit else 0
+        self.limit = limit or 1  # nothing is ever in the bucket of a limit of 0
 
     def after(self, level: int) -> bytes:
-        """What is left with the bucket at `level`, and when all of it is back, as a `Window` has it."""
-        if not self._form:
+        if not self.form:
             return b""
-        left = (self._full - level) // UNIT if level < self._full else 0
-        back_ms = -(-level // self._limit)
-        if 0 < back_ms < MS_PER_SECOND:
-            return self._form_in_ms % (left, back_ms)
-        return self._form % (left, go_duration(back_ms).encode())
+        back_ms = -(-level // self.limit)
+        left = (self.full - level) // UNIT if level < self.full else 0
+        return self.form % (left, go_duration(back_ms).encode())
 
 
 def limit_lines(verdict: Admitted | Refused) -> bytes:

@@ -85,12 +85,12 @@ def test_kept_lines_say_what_those_of_a_verdict_do(
     full = [min((limit or 0) * UNIT, MAX_LEVEL) for limit in (rpm, tpm)]
     levels = [data.draw(st.integers(0, most) | st.integers(0, MAX_LEVEL)) for most in full]
     told = admitted(Bounds(rpm, tpm), Levels(0, *levels, 1))
-    kept = LimitLines(b"requests", rpm).after(levels[0]) + LimitLines(b"tokens", tpm).after(levels[1])
+    kept = LimitLines(rpm, tpm).after(*levels)
     assert kept == limit_lines(told)
 
 
 def test_of_nothing_nothing_is_left() -> None:
-    assert LimitLines(b"tokens", 0).after(0) == limit_lines(admitted(Bounds(tpm=0), Levels(0, 0, 0, 0)))
+    assert LimitLines(None, 0).after(0, 0) == limit_lines(admitted(Bounds(tpm=0), Levels(0, 0, 0, 0)))
 
 
 @pytest.mark.parametrize(
