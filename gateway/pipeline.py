@@ -118,7 +118,8 @@ class CallService:
 
     async def serve(self, work: Work) -> None:
         """Admit the call, make it, answer its caller: as if there were no cache."""
-        call, options, snapshot, facts = work.call, work.options, work.snapshot, work.facts
+        call, options = work.call, work.options
+        snapshot, facts = work.snapshot, work.facts
         async with self._accounting.hold(call, work.target, work.principal, snapshot, facts) as hold:
             decision = self._plan(hold.held.target, options)
             served = await self._attempts.run(call, hold.held, decision, options, snapshot, facts)

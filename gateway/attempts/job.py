@@ -9,13 +9,16 @@ import msgspec
 from gateway.attempts.served import Held
 from gateway.domain.call import Call, CallOptions
 from gateway.domain.facts import Facts
-from gateway.domain.plan import Attempt, Plan
-from gateway.routing.course import Course, at_once
+from gateway.domain.plan import Plan
+from gateway.routing.course import Course
 from gateway.snapshot import Snapshot
 
 
 class Job(msgspec.Struct):
-    """What an attempt has to know. Only a call that fails or is hedged ever has a course."""
+    """What an attempt has to know. Only a call that fails or is hedged ever has a course.
+
+    `is_begun`: its first attempt is made at once, and without a course.
+    """
 
     call: Call
     held: Held
@@ -23,18 +26,9 @@ class Job(msgspec.Struct):
     options: CallOptions
     snapshot: Snapshot
     facts: Facts
-    has_course: bool = False
     is_begun: bool = False
+    has_course: bool = False
     _course: Course | None = None
-
-    def begin(self, now: float) -> Attempt | None:
-        """The first attempt, where it is made at once and alone. None where the course must say."""
-        if self.held.target.hedge or (self.options.timeout_s is not None and now > self._deadline):
-            return None
-        attempt = at_once(self.plan)
-        if attempt is not None:
-            self.is_begun = True
-        return attempt
 
     @property
     def course(self) -> Course:

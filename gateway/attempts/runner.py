@@ -15,7 +15,7 @@ from gateway.domain.call import Call, CallOptions
 from gateway.domain.errors import FailureClass, GatewayError, UpstreamRejected
 from gateway.domain.facts import Facts, Tried
 from gateway.domain.plan import Candidate, Plan
-from gateway.routing.course import Step
+from gateway.routing.course import Step, at_once
 from gateway.routing.health import Health
 from gateway.routing.pace import Pace
 from gateway.snapshot import Snapshot
@@ -59,14 +59,16 @@ class Attempts:
             UpstreamRejected: an upstream says that the request itself is at fault.
             ModelNotFound, AllRateLimited, UpstreamTimedOut, UpstreamsFailed, NoUpstream: nobody served.
         """
-        job, skipped = Job(call, held, plan, options, snapshot, facts), plan.first_skipped
+        began, skipped, timeout_s = self._clock(), plan.first_skipped, options.timeout_s
         facts.fallback = "none" if skipped is None else skipped.value
+        is_late = timeout_s is not None and began > facts.started_at + timeout_s
+        first = None if is_late or held.target.hedge else at_once(plan)  # else the course says what is first
+        job = Job(call, held, plan, options, snapshot, facts, first is not None)
         self._budget.calls += 1
-        began = self._clock()
         try:
-            served, first = None, job.begin(began)
-            if first is not None:
-                served = await self._attempting.run(first, first.credentials[0], job, began)
+            served = (
+                None if first is None else await self._attempting.run(first, first.credentials[0], job, began)
+            )
             if served is None:
                 served = await self._follow(job)
             elif skipped is not None:

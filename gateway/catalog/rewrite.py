@@ -54,7 +54,7 @@ def body_for(
 
 def fields_for(call: Call, target: Target, candidate: Candidate, cap: int | None = None) -> dict[str, Raw]:
     """What `candidate` is asked, but for the model id and the request for usage; arguments as above."""
-    fields = dict(call.fields)
+    fields = call.fields.copy()
     for name, value in target.defaults:
         fields.setdefault(name, value)
     if cap is not None and not _names_cap(fields) and call.route is not EMBEDDINGS:

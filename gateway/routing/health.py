@@ -11,7 +11,7 @@ All of it is of one process. `report` and `advise` let processes tell each other
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
@@ -58,7 +58,7 @@ class UpstreamReport(msgspec.Struct):
 
 
 @dataclass(slots=True)  # whose fields are set several times as fast as a Struct's, for each call
-class _Load:
+class Load:
     """What an upstream has to do for this process: calls that are not over, and all there ever were."""
 
     in_flight: int = 0
@@ -75,11 +75,12 @@ class Health:
         self._breakers: _Circuits[int] = _Circuits("breaker", BREAKER, on_change, self.troubles)
         self._credentials: _Circuits[int] = _Circuits("credential", CREDENTIAL, on_change, self.troubles)
         self._models: _Circuits[str] = _Circuits("model", MODEL, on_change, self.troubles)
-        self._cooling: dict[tuple[str, int, str], float] = {}
+        self.cooling: dict[tuple[str, int, str], float] = {}
+        """Until when targets that were rate limited are not asked. It is empty nearly always, too."""
         self.ours: frozenset[str] = frozenset()
         """Upstreams behind a process of this gateway. That it is away for a moment costs a call next to
         nothing to find out, and no rest: it may be back with the next call."""
-        self._loads: defaultdict[str, _Load] = defaultdict(_Load)
+        self.loads: defaultdict[str, Load] = defaultdict(Load)
 
     def begin(self, upstream: str, credential: int, model: str, most: int, now: float) -> None:
         """A call of this upstream begins.
@@ -87,7 +88,7 @@ class Health:
         Raises:
             AttemptFailed: `most` are in flight already, and it does not begin.
         """
-        load = self._loads[upstream]
+        load = self.loads[upstream]
         if load.in_flight >= most:
             reason = "The upstream has all the calls in flight it may have."
             raise AttemptFailed(FailureClass.RATE_LIMITED, reason, hint=Hint.FULL)
@@ -100,7 +101,7 @@ class Health:
 
     def ended(self, upstream: str) -> None:
         """A call of this upstream is over."""
-        self._loads[upstream].in_flight -= 1
+        self.loads[upstream].in_flight -= 1
 
     def committed(self, upstream: str, credential: int, model: str, now: float) -> None:
         """The upstream serves; a stream may still break, which the breaker of one that works waits for."""
@@ -125,7 +126,7 @@ class Health:
             self._models.failed(upstream, model, now)
         elif kind is FailureClass.RATE_LIMITED and failure.cools_down:
             wait_s = min(failure.retry_after_s or COOLDOWN_S, MOST_COOLDOWN_S)
-            self._cooling[upstream, credential, model] = now + wait_s
+            self.cooling[upstream, credential, model] = now + wait_s
         if kind is FailureClass.CONNECT and upstream in self.ours:
             self._breakers.gave_up(upstream, credential)
         elif kind in _OF_THE_UPSTREAM:
@@ -149,7 +150,7 @@ class Health:
     @property
     def is_well(self) -> bool:
         """True where nothing rests, nothing failed of late and nothing was rate limited."""
-        return not self.troubles and not self._cooling
+        return not self.troubles and not self.cooling
 
     def is_set_aside(self, upstream: str, credential: int, now: float) -> bool:
         """True while the credential rests."""
@@ -169,30 +170,21 @@ class Health:
 
     def cooling_until(self, upstream: str, credential: int, model: str, now: float) -> float:
         """When a target that was rate limited may be asked again; 0 where it may be now."""
-        if not self._cooling:
+        if not self.cooling:
             return 0.0
-        until = self._cooling.get((upstream, credential, model), 0.0)
+        until = self.cooling.get((upstream, credential, model), 0.0)
         if until and until <= now:
-            del self._cooling[upstream, credential, model]
+            del self.cooling[upstream, credential, model]
             return 0.0
         return until
 
     def turn(self, upstream: str) -> int:
         """Counts the calls of an upstream, so that its credentials are used in turn."""
-        return self._loads[upstream].turn
+        return self.loads[upstream].turn
 
     def in_flight(self, upstream: str) -> int:
         """Calls of an upstream that are not over, of this process."""
-        return self._loads[upstream].in_flight
-
-    def is_steady(self, places: Iterable[tuple[str, int]]) -> bool:
-        """True where all is well, and none of these upstreams has all the calls in flight it may have."""
-        if self.troubles or self._cooling:
-            return False
-        for upstream, most in places:  # noqa: SIM110  # a generator takes twice as long, on each call
-            if self._loads[upstream].in_flight >= most:
-                return False
-        return True
+        return self.loads[upstream].in_flight
 
     def report(self, upstreams: Sequence[str], now: float) -> dict[str, dict[str, Any]]:
         """What this process has itself seen of each upstream: an `UpstreamReport` as plain values."""

@@ -62,8 +62,11 @@ def usual(target: Target, health: Health, unix: float) -> Plan | None:
     `unix` is the time, in seconds.
     """
     steady = target.steady
-    if steady is None or unix >= steady.ends_at or not health.is_steady(steady.places):
+    if steady is None or health.troubles or health.cooling or unix >= steady.ends_at:
         return None
+    for upstream, most in steady.places:
+        if health.loads[upstream].in_flight >= most:
+            return None
     return steady.plan
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from struct import Struct
+from typing import AnyStr
 
 WINDOW = 8
 """So many characters of a secret in a row are hidden; fewer tell nothing."""
@@ -20,22 +22,24 @@ class Hidden:
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         secrets = tuple(secret for secret in secrets if len(secret) >= WINDOW)
         self._windows = self._own_windows = _pieces(secrets, WINDOW)
-        # Whatever has a window in common with a secret has one of these at every second aligned place.
-        self._steps = self._own_steps = _pieces(secrets, _STEP)
+        # Whatever has a window in common with a secret has one of these at every second aligned place, in
+        # bytes, which are cut several times as fast as text.
+        self._steps = self._own_steps = _pieces(map(_bytes, secrets), _STEP)
         self._last = ""
 
     def also(self, secret: str) -> None:
         """Hide this one too, in place of the one before the last: tokens follow one another."""
         both = [self._last, secret]
         self._windows = self._own_windows | _pieces(both, WINDOW)
-        self._steps = self._own_steps | _pieces(both, _STEP)
+        self._steps = self._own_steps | _pieces(map(_bytes, both), _STEP)
         self._last = secret
 
     def hide(self, text: str) -> str:
         """The text with `***` in place of every piece of a secret. What holds none comes back at once."""
-        count = len(text) // _STEP
-        places = _PLACES[count] if count < len(_PLACES) else _places(count)
-        if self._steps.isdisjoint(map(text.__getitem__, places)):
+        raw = _bytes(text)
+        count = len(raw) // _STEP
+        cut = _CUTS[count] if count < len(_CUTS) else _cut(count)
+        if self._steps.isdisjoint(cut.unpack_from(raw)):
             return text
         out: list[str] = []
         at = 0
@@ -55,13 +59,17 @@ class Hidden:
         return {name: self.hide(value) if isinstance(value, str) else value for name, value in error.items()}
 
 
-def _places(count: int) -> tuple[slice, ...]:
-    """The first places of a text that a step is looked for at."""
-    return tuple(slice(at, at + _STEP) for at in range(0, count * _STEP, _STEP))
+def _cut(count: int) -> Struct:
+    """Cuts as many pieces of the length of a step."""
+    return Struct(f"{_STEP}s" * count)
 
 
-_PLACES = [_places(count) for count in range(64)]  # of most texts: ids have some 40 characters
+_CUTS = [_cut(count) for count in range(64)]  # of most texts: ids have some 40 characters
 
 
-def _pieces(secrets: Iterable[str], length: int) -> frozenset[str]:
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _pieces(secrets: Iterable[AnyStr], length: int) -> frozenset[AnyStr]:
     return frozenset(secret[at : at + length] for secret in secrets for at in range(len(secret) - length + 1))

@@ -23,12 +23,16 @@ def test_without_secrets_nothing_is_hidden() -> None:
 
 
 @given(
-    st.text(max_size=30), st.integers(0, len(SECRET) - WINDOW), st.integers(WINDOW, 40), st.text(max_size=30)
+    st.sampled_from([SECRET, "ключ-Zx8Qw3Lm5\N{KEY}Vn7\ud800R"]),
+    st.text(max_size=30),
+    st.integers(0, 16),
+    st.integers(WINDOW, 40),
+    st.text(max_size=30),
 )
-def test_no_window_of_a_secret_is_left(before: str, start: int, length: int, after: str) -> None:
-    piece = SECRET[start : start + length]
-    shown = Hidden([SECRET]).hide(before + piece + after)
-    windows = {SECRET[at : at + WINDOW] for at in range(len(SECRET) - WINDOW + 1)}
+def test_no_window_of_a_secret_is_left(secret: str, before: str, start: int, length: int, after: str) -> None:
+    piece = secret[start : start + length]
+    shown = Hidden([secret]).hide(before + piece + after)
+    windows = {secret[at : at + WINDOW] for at in range(len(secret) - WINDOW + 1)}
     assert not any(window in shown for window in windows)
 
 
