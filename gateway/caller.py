@@ -33,6 +33,9 @@ class Answer(Protocol):
     def header(self, name: bytes) -> bytes | None:
         """The first header of this lower-case name."""
 
+    def has_any(self, beginning: bytes) -> bool:
+        """Whether the lower-case name of any header begins so."""
+
 
 class Caller(Protocol):
     """Whoever called and waits for the answer."""

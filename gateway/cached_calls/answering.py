@@ -22,6 +22,9 @@ class _NoAnswer:
     def header(self, name: bytes) -> bytes | None:  # noqa: ARG002  # the port's signature
         return None
 
+    def has_any(self, beginning: bytes) -> bool:  # noqa: ARG002  # likewise
+        return False
+
 
 NO_ANSWER = _NoAnswer()
 

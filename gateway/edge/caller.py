@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import msgspec
 
+from gateway.caller import Answer
 from gateway.domain.errors import StreamBroken
 from gateway.domain.facts import Facts
 from gateway.edge.exchange import Exchange, Reader
-from gateway.edge.headers import EVENT_STREAM, Answer, reply_headers, usd
+from gateway.edge.headers import EVENT_STREAM, reply_headers, usd
 from gateway.edge.render import JSON, error_event
 
 _DONE = b"data: [DONE]\n\n"

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Protocol
 from urllib.parse import quote
 
+from gateway.caller import Answer
 from gateway.domain.facts import Facts, in_ms
 
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
 Headers = tuple[tuple[bytes, bytes], ...]
-_PASSED_ON = (b"openai-processing-ms", b"openai-version")
+_OPENAI = b"openai-"
+_PASSED_ON = (_OPENAI + b"processing-ms", _OPENAI + b"version")
 _FIGURES = re.compile(rb"[0-9.-]{1,20}")  # times and dates; an upstream's other texts are not for callers
 _OVERHEAD = b"x-tunegate-overhead-ms"
 _HEAD = b"content-type: %b\r\nx-request-id: %b\r\n%b" + _OVERHEAD + b": %.2f\r\n%b"
 _STREAM_EXTRAS = b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
-
-
-class Answer(Protocol):
-    """An upstream's answer, for the few headers of it that callers get."""
-
-    def header(self, name: bytes) -> bytes | None:
-        """The first header of this lower-case name."""
 
 
 def reply_headers(facts: Facts, content_type: bytes, now: float, answer: Answer | None = None) -> bytes:
@@ -48,7 +42,7 @@ def reply_headers(facts: Facts, content_type: bytes, now: float, answer: Answer 
     head = _HEAD % (content_type, facts.request_id.encode(), served, overhead_ms, facts.rate_limits)
     if facts.cache is not None:
         head += _of_the_cache(facts.cache, facts.age_s)
-    if answer is not None:
+    if answer is not None and answer.has_any(_OPENAI):
         for name in _PASSED_ON:
             sent = answer.header(name)
             if sent is not None and _FIGURES.fullmatch(sent):

@@ -54,6 +54,10 @@ class HttpxResponse:
                 return value
         return None
 
+    def has_any(self, beginning: bytes) -> bool:
+        """Whether the lower-case name of any header begins so."""
+        return any(name.startswith(beginning) for name, _ in self.headers)
+
     def attach(self, sink: Sink) -> None:
         """Deliver the body to `sink` from now on."""
         self._claim()

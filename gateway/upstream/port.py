@@ -120,6 +120,9 @@ class UpstreamResponse(Protocol):
     def header(self, name: bytes) -> bytes | None:
         """The first header of this lower-case name."""
 
+    def has_any(self, beginning: bytes) -> bool:
+        """Whether the lower-case name of any header begins so."""
+
     def attach(self, sink: Sink) -> None:
         """Deliver the body, what was held included, to `sink` from now on. At most once."""
 

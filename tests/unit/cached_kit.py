@@ -83,6 +83,9 @@ class _UpstreamAnswer:
     def header(self, name: bytes) -> bytes | None:
         return b"12" if name == b"openai-processing-ms" else None
 
+    def has_any(self, beginning: bytes) -> bool:
+        return b"openai-processing-ms".startswith(beginning)
+
 
 class _Hold:
     def __init__(self, upstream: Upstream) -> None:

@@ -89,6 +89,10 @@ class Http1Response(msgspec.Struct, eq=False):
         lines, start = self._lines, found + len(needle)
         return lines[start : lines.find(b"\r\n", start)].strip()
 
+    def has_any(self, beginning: bytes) -> bool:
+        """Whether the lower-case name of any header begins so."""
+        return self._lowered.find(b"\r\n" + beginning) >= 0
+
     def attach(self, sink: Sink) -> None:
         """Deliver the body to `sink`: what is held at once, the rest as it comes."""
         if self._claimed:

@@ -86,6 +86,8 @@ async def test_status_and_headers_come_as_sent_with_lower_case_names(transport: 
     assert response.header(b"x-request-id") == b"req_1"
     assert response.header(b"set-cookie") == b"a=1"
     assert response.header(b"retry-after") is None
+    told = {name: response.has_any(name) for name in (b"content-", b"set-cookie", b"cookie", b"openai-")}
+    assert told == {b"content-": True, b"set-cookie": True, b"cookie": False, b"openai-": False}
 
 
 async def test_redirects_are_answers_like_others(transport: Transport) -> None:

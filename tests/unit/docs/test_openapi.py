@@ -141,6 +141,9 @@ class TestSurface:
             def header(self, _: bytes) -> bytes | None:
                 return b"2020-10-01"
 
+            def has_any(self, _: bytes) -> bool:
+                return True
+
         facts = Facts(
             "req_1",
             0.0,
