@@ -19,8 +19,8 @@ from gateway.domain.plan import Target
 from gateway.domain.principal import Principal
 from gateway.domain.usage import Usage
 from gateway.limits.estimate import Size
-from gateway.limits.values import Admission, Settlement
-from gateway.metering.record import LedgerRecord
+from gateway.limits.values import COMPLETION, PROMPT, Admission, Settlement
+from gateway.metering.record import LedgerRecord, encoded
 
 Ending = Coroutine[Any, Any, object]
 """To be awaited; what it returns is for nobody."""
@@ -181,13 +181,13 @@ class Hold(msgspec.Struct, eq=False):
 
     def send(self, record: LedgerRecord, timeout_s: float) -> Awaitable[int]:
         """Send its settlement to the store: the reply of `settle.lua`. Raises `StoreError`, also at once."""
-        terms = self.terms
+        terms, counts = self.terms, record.counts()
         packed = terms.settlement.packed(
             record.request_id,
-            record.encode(),
+            encoded(record),
             self.admitted_ms,
-            record.tokens,
-            record.counts(),
+            counts[PROMPT] + counts[COMPLETION],  # `tokens` of the record
+            counts,
             terms.tail(record),
         )
         return terms.settle(packed, timeout_s)

@@ -91,7 +91,7 @@ class LedgerRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def encode(self) -> bytes:
         """The JSON that stands in the ledger."""
-        return _encode(self)
+        return encoded(self)
 
     @property
     def dimensions(self) -> Dimensions:
@@ -138,7 +138,7 @@ class LedgerRecord(msgspec.Struct, frozen=True, kw_only=True):
             request_id=self.request_id,
             key_id=self.key,
             state=self.state,
-            record=_encode(self),
+            record=encoded(self),
             admitted_ms=admitted_ms,
             counters=self.counters(),
             dimensions=self.dimensions,
@@ -172,7 +172,7 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def encode(self) -> bytes:
         """The JSON that `Admission.basis` carries."""
-        return _encode(self)
+        return encoded(self)
 
     def orphaned(self, reservation: OpenReservation) -> LedgerRecord:
         """The record of a request whose process died: it costs all that was reserved for it."""
@@ -222,6 +222,8 @@ def _dimensions(
 
 
 _HITS = frozenset({"hit", "shared"})
-_encode = msgspec.json.Encoder().encode
+encoded = msgspec.json.Encoder().encode
+"""What `encode` of a record or a basis returns, a call of Python earlier."""
+
 _RECORDS = msgspec.json.Decoder(LedgerRecord)
 _BASES = msgspec.json.Decoder(Basis)

@@ -70,7 +70,6 @@ class Lane:
         self._trouble = "it was not opened"
         self._away_as: type[StoreAway] = StoreAway
         self._failures = 0
-        self._answers = 0  # what the wire had counted at the last look
         self._wire: Wire | None = None
         self._connected_at = -math.inf
         self._queue: list[Waiter] = []
@@ -156,7 +155,7 @@ class Lane:
             raise self._away()
         future = self._loop.create_future()
         deadline = self._clock() + (self._timeout_s if timeout_s is None else timeout_s)
-        if not self._packed and self._hold is None:
+        if not self._packed:
             self._loop.call_soon(self._flush)
         self._queue.append((future, deadline))
         self._packed.append(packed)
@@ -281,8 +280,8 @@ class Lane:
 
     def _look_for_answers(self) -> None:
         """Failures with an answer behind them are not in a row with those to come."""
-        if self._wire is not None and self._wire.answers != self._answers:
-            self._answers = self._wire.answers
+        if self._wire is not None and self._wire.has_answered:
+            self._wire.has_answered = False
             self._failures = 0
 
     def _recover(self) -> None:

@@ -39,7 +39,8 @@ class Wire(asyncio.Protocol):
     Whoever sends appends to `waiters`, one for each command, and hands the bytes of all to `write`.
 
     Attributes:
-        answers: how many replies were of use: somebody still waited for them, and the server is fit to serve.
+        has_answered: a reply was of use, since somebody last set this back: it was still waited for, and the
+            server is fit to serve.
         when_heard: called once, when the next bytes have come and their replies are handed out.
     """
 
@@ -47,7 +48,7 @@ class Wire(asyncio.Protocol):
         self.waiters: deque[Waiter] = deque()
         self.heard_at = clock()
         self.is_closed = False
-        self.answers = 0
+        self.has_answered = False
         self.when_heard: Callable[[], None] | None = None
         self.owner: WireOwner | None = None
         self.gone = asyncio.Event()
@@ -91,7 +92,7 @@ class Wire(asyncio.Protocol):
                         self._refuse(future, reply)
                     else:
                         future.set_result(reply)
-                        self.answers += 1
+                        self.has_answered = True
                 except asyncio.InvalidStateError:
                     pass  # nobody waits for it any more
         except hiredis.ProtocolError:
@@ -105,7 +106,7 @@ class Wire(asyncio.Protocol):
     def _refuse(self, future: asyncio.Future[Any], reply: StoreReplyError) -> None:
         future.set_exception(_error(reply))
         if reply.code not in _UNFIT:
-            self.answers += 1
+            self.has_answered = True
         elif self.owner is not None:
             self.owner.refused(reply)
 
