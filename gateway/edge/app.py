@@ -86,6 +86,9 @@ class DataPlane:
         self._ids = ids
         self._clock = clock
         self._tracing = tracing
+        server = snapshots.current.settings.server  # it needs a restart to change
+        self._max_body_bytes, self._body_timeout_s = server.max_body_bytes, server.body_timeout_s
+        self._max_json_depth = server.max_json_depth
         self.in_flight = 0
 
     async def serve(self, exchange: Exchange) -> None:
@@ -113,11 +116,10 @@ class DataPlane:
                 return
             if exchange.protocol.is_spare:
                 raise Overloaded(_TOO_MANY)  # noqa: TRY301  # answered below, like the others' refusals
-            server = self._snapshots.current.settings.server
             if exchange.more_body:
-                await exchange.receive(server.max_body_bytes, server.body_timeout_s)
-            body = exchange.whole_body(server.max_body_bytes)
-            call = parse_call(route.call, body, server.max_json_depth)
+                await exchange.receive(self._max_body_bytes, self._body_timeout_s)
+            body = exchange.whole_body(self._max_body_bytes)
+            call = parse_call(route.call, body, self._max_json_depth)
             options, caller = head.options or _options_of(head), Caller(exchange, facts, self._clock)
             work = self._service.begin(call, options, principal, caller, facts)
             await self._service.handle(work)
