@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -58,11 +59,11 @@ class Proof:
 
     Args:
         entry: of the key.
-        until: how long the entry's record says so, unix seconds.
+        until: how long the entry's record says so, unix seconds; None: for as long as it is the record.
     """
 
     entry: _Entry
-    until: float
+    until: float | None
 
 
 class Keyring:
@@ -104,7 +105,7 @@ class Keyring:
         if (
             now - entry.read_at < FRESH_S
             and now - entry.seen_at < _SEEN_EVERY_S
-            and self._wall_clock() < proof.until
+            and (proof.until is None or self._wall_clock() < proof.until)
         ):
             return entry.principal
         return None
@@ -167,7 +168,8 @@ class Keyring:
         if now - entry.seen_at >= _SEEN_EVERY_S:
             entry.seen_at = now
             self._in_background(self._note_use(key_id, int(unix)))
-        return Proof(entry, record.opens_until(presented))
+        until = record.opens_until(presented)
+        return Proof(entry, None if until == math.inf else until)
 
     async def reload(self, key_id: str) -> Principal:
         """The principal as the store has it now: the one remembered has been changed.
