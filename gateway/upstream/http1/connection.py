@@ -24,11 +24,43 @@ class Home(Protocol):
         """The socket is closed."""
 
 
+class Socket(Protocol):
+    """What carries a connection: the loop's transport, or `TlsSocket` upon it."""
+
+    def write(self, data: bytes) -> None:
+        """Send `data`."""
+
+    def writelines(self, parts: Sequence[bytes]) -> None:
+        """Send `parts`."""
+
+    def get_write_buffer_size(self) -> int:
+        """How much is still to be sent."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Stop reading."""
+
+    def resume_reading(self) -> None:
+        """Read again."""
+
+    def close(self) -> None:
+        """Close in good order."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+
 READ_BYTES = 32 * 1024
 """What is read at once; 256 KB, as uvloop would have it, is too much for each client that stops reading."""
 
-_READ_BUFFER = memoryview(bytearray(READ_BYTES))
-"""One for all connections of the process: what was read is copied out before anything else happens."""
+BUFFER_BYTES = 2 * READ_BYTES
+BUFFER = memoryview(bytearray(BUFFER_BYTES))
+"""One for all connections of the process: what was read is copied out before anything else happens.
+
+Twice as large as what is read, since TLS may have held back most of a record (16 KiB).
+"""
+
+READ_INTO = BUFFER[:READ_BYTES]
 
 _nothing: Callable[[], int] = int  # which is 0 when called
 
@@ -49,7 +81,6 @@ class Connection(asyncio.BufferedProtocol):
         "_reading",
         "_response",
         "_socket",
-        "_transport",
         "_unsent",
         "peer",
         "used_at",
@@ -61,9 +92,8 @@ class Connection(asyncio.BufferedProtocol):
         self.peer = peer
         self._parser = ResponseParser()
         self._response: Http1Response | None = None
-        self._transport: asyncio.Transport | None = None
+        self._socket: Socket | None = None
         self._unsent = _nothing  # how much of the request is left
-        self._socket: asyncio.Transport | None = None  # below TLS, where there is any
         self._is_fresh = True
         self._reading = True
         self._is_closed = False
@@ -75,29 +105,24 @@ class Connection(asyncio.BufferedProtocol):
 
     def start(self, response: Http1Response, request: Sequence[bytes]) -> None:
         """Send `request`, in one buffer or more, whose answer goes to `response`."""
-        transport = self._transport
-        if transport is None or self._response is not None:
+        socket = self._socket
+        if socket is None or self._response is not None:
             raise RuntimeError("the connection is not idle")
         self._response = response
         if len(request) == 1:
-            transport.write(request[0])
+            socket.write(request[0])
         else:
-            transport.writelines(request)
+            socket.writelines(request)
 
     def close(self) -> None:
         """Close in good order. For idle connections."""
-        if self._transport is not None:
-            self._transport.close()
+        if self._socket is not None:
+            self._socket.close()
 
     def abort(self) -> None:
         """Close at once; a response under way is told that it broke."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def give_up(self) -> None:
-        """Close a connection whose TLS was not established; the loop does not always tell us that it has."""
-        self.abort()
-        self.connection_lost(None)
+        if self._socket is not None:
+            self._socket.abort()
 
     def abandon(self) -> None:
         """Close at once; the response under way wants to hear nothing of it."""
@@ -106,39 +131,28 @@ class Connection(asyncio.BufferedProtocol):
 
     def set_reading(self, reading: bool) -> None:
         """Read from the socket, or leave it alone so that the upstream has to wait. Idempotent."""
-        if reading == self._reading or self._transport is None:
+        if reading == self._reading or self._socket is None:
             return
         self._reading = reading
         if reading:
-            self._transport.resume_reading()
+            self._socket.resume_reading()
         else:
-            self._transport.pause_reading()
+            self._socket.pause_reading()
 
     # Called by the loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The socket is connected."""
-        self._transport = self._socket = transport = cast("asyncio.Transport", transport)
-        self._unsent = transport.get_write_buffer_size
+        """The socket is connected, and nothing stands in between."""
+        self.carried_by(cast("asyncio.Transport", transport))
 
-    def socket(self) -> asyncio.Transport:
-        """The connected socket's transport.
-
-        Raises:
-            ConnectionResetError: it is closed already.
-        """
-        if self._socket is None:
-            raise ConnectionResetError
-        return self._socket
-
-    def secured(self, transport: asyncio.Transport) -> None:
-        """TLS is established on the socket."""
-        self._transport = transport
-        self._unsent = self._unsent_by_both
+    def carried_by(self, socket: Socket) -> None:
+        """What is sent goes to `socket`, from now on."""
+        self._socket = socket
+        self._unsent = socket.get_write_buffer_size
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # the loop's signature
         """Where to read to."""
-        return _READ_BUFFER
+        return READ_INTO
 
     def buffer_updated(self, nbytes: int) -> None:
         """So much was read: bytes of the response under way, or unexpected ones, which end the connection."""
@@ -149,7 +163,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         now, parser = self._now, self._parser
         response.last_byte_at = now()
-        body = parser.feed(_READ_BUFFER[:nbytes])
+        body = parser.feed(BUFFER[:nbytes])
         sink = response.sink
         if sink is None:
             response.arrived(parser, body)
@@ -172,7 +186,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._is_closed:
             return
         self._is_closed = True
-        self._transport = self._socket = None
+        self._socket = None
         self._unsent = _nothing
         self._home.lost(self)
         has_begun = self._parser.has_begun
@@ -207,10 +221,3 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self.abort()
         response.ended()
-
-    def _unsent_by_both(self) -> int:
-        """By TLS and by the socket below it."""
-        transport, socket = self._transport, self._socket
-        if transport is None or socket is None:
-            return 0
-        return transport.get_write_buffer_size() + socket.get_write_buffer_size()

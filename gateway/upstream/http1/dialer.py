@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
+from typing import TypeVar
 
 from gateway.domain.errors import AttemptFailed, FailureClass
 from gateway.upstream.http1.connection import Connection
+from gateway.upstream.http1.inbox import Inbox
+from gateway.upstream.http1.tls import TlsSocket
 from gateway.upstream.port import Origin
 from gateway.upstream.resolver import Resolver
 
 _LEAST_SHARE_S = 1.0  # for one address of several, so that many addresses do not leave each too little
-_TLS_CLOSE_S = 0.5  # how long an upstream may take to answer our closing of TLS
+
+_Made = TypeVar("_Made", bound=asyncio.BaseProtocol)
 
 
 class Dialer:
@@ -23,10 +27,11 @@ class Dialer:
         ssl_context: for "https"; by default the system's authorities (`SSL_CERT_FILE` adds to them).
     """
 
-    __slots__ = ("_loop", "_resolver", "_ssl_context")
+    __slots__ = ("_inbox", "_loop", "_resolver", "_ssl_context")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ssl_context: ssl.SSLContext | None) -> None:
         self._loop = loop
+        self._inbox = Inbox(loop)
         self._resolver = Resolver()
         self._ssl_context = ssl_context
 
@@ -43,10 +48,11 @@ class Dialer:
                 if origin.scheme == "unix":
                     _, connection = await self._loop.create_unix_connection(make, origin.host)
                     return connection
-                connection = await self._connect(origin, make, bound.when() or 0.0)
-                if origin.scheme == "https":
-                    await self._secure(origin, connection)
-                return connection
+                until = bound.when() or 0.0
+                if origin.scheme == "http":
+                    return await self._connect(origin, make, until)
+                secured = await self._connect(origin, lambda: self._above_tls(origin, make()), until)
+                return await secured.handshake()
         except TimeoutError as error:
             if not bound.expired():  # the system's own, shorter bound (ETIMEDOUT) is a failure to connect
                 raise AttemptFailed(FailureClass.CONNECT, f"cannot connect to {peer}: timed out") from error
@@ -61,7 +67,7 @@ class Dialer:
         """Open no more connections: what is being looked up is given up."""
         self._resolver.close()
 
-    async def _connect(self, origin: Origin, make: Callable[[], Connection], deadline: float) -> Connection:
+    async def _connect(self, origin: Origin, make: Callable[[], _Made], deadline: float) -> _Made:
         """Try the addresses in order, each for a share of the time left, so that a dead one costs no more."""
         found = await self._resolver.resolve(self._loop, origin)
         for left, address in zip(range(len(found), 0, -1), found, strict=True):
@@ -69,31 +75,18 @@ class Dialer:
             share_s = max(remaining_s / left, min(_LEAST_SHARE_S, remaining_s / 2)) if left > 1 else None
             try:
                 async with asyncio.timeout(share_s):
-                    _, connection = await self._loop.create_connection(make, address, origin.port)
+                    _, connected = await self._loop.create_connection(make, address, origin.port)
             except OSError:  # TimeoutError is one
                 if left == 1:
                     raise
             else:
-                return connection
+                return connected
         raise AssertionError("a resolved name has an address")  # pragma: no cover
 
-    async def _secure(self, origin: Origin, connection: Connection) -> None:
+    def _above_tls(self, origin: Origin, connection: Connection) -> TlsSocket:
         if self._ssl_context is None:
             self._ssl_context = default_ssl_context()
-        try:
-            transport = await self._loop.start_tls(
-                connection.socket(),
-                connection,
-                self._ssl_context,
-                server_hostname=origin.host.rstrip("."),
-                ssl_shutdown_timeout=_TLS_CLOSE_S,
-            )
-        except BaseException:  # cancelled, too: whatever the reason, an unfinished handshake leaves no socket
-            connection.give_up()
-            raise
-        if transport is None:  # closed at the same moment
-            raise ConnectionResetError
-        connection.secured(transport)
+        return TlsSocket(self._inbox, connection, self._ssl_context, origin.host.rstrip("."))
 
 
 def default_ssl_context() -> ssl.SSLContext:
