@@ -40,6 +40,7 @@ TESTS = {  # in the order they run: memory first, while the process is as small 
     "stream-50": Test("-c 50 -r 3 -w 400 -T 30", "mock-n100-d20ms"),
     "stream-200": Test("-c 200 -r 1 -w 400 -T 60", "mock-n100-d20ms"),
     "stream-500": Test("-c 500 -r 1 -w 800 -T 60", "mock-n100-d20ms"),
+    "start-500": Test("-c 500 -r 1 -w 400 -T 60", "mock-n100-d20ms"),
     "alias-500": Test("-c 500 -r 1 -w 800 -T 60", "mock-n100-d20ms", by_alias="support-n100"),
     "burst-200": Test("-c 200 -r 2 -T 60", "mock-n200"),
 }

@@ -92,6 +92,7 @@ class Dialer:
 def default_ssl_context() -> ssl.SSLContext:
     """Verifies certificate and name against the system's authorities; speaks HTTP/1.1."""
     context = ssl.create_default_context()
+    context.options |= ssl.OP_NO_RENEGOTIATION  # TLS 1.2 alone has it; a write would have to wait for it
     context.set_alpn_protocols(["http/1.1"])
     return context
 

@@ -17,8 +17,8 @@ class Receiver(Protocol):
 class Inbox:
     """Receivers with something to pass on.
 
-    OpenSSL, and what follows an answer, are each more code than a processor keeps at hand. To do the one for all
-    sockets that are ready, then the other, saves half of what TLS costs an answer.
+    OpenSSL, and what follows an answer, are each more code than a processor keeps at hand. To do the one for
+    all sockets that are ready, then the other, saves half of what TLS costs an answer.
     """
 
     __slots__ = ("_loop", "_receivers")

@@ -221,7 +221,6 @@ async def test_a_small_answer_frees_its_connection_before_anyone_reads_it(http1:
         assert await response.read(1000) == b"a" * 1000
 
 
-@pytest.mark.asyncio(loop_factories=["uvloop"])  # asyncio's own TLS does not tell the two ends apart
 async def test_a_tls_body_that_ends_without_tls_ending_is_cut_short(
     http1: Http1Transport, server_tls: ssl.SSLContext
 ) -> None:

@@ -267,16 +267,6 @@ def test_an_answer_before_the_request_is_out_is_delivered_and_the_connection_clo
     assert bench.home.events == []
 
 
-def test_an_answer_before_the_request_is_out_below_tls_is_known_too(bench: Bench) -> None:
-    above = MemoryTransport()
-    bench.connection.secured(above)
-    bench.start()
-    assert above.written == b"request"
-    bench.transport.unsent = 1
-    bench.feed(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
-    assert above.ended == "aborted"
-
-
 def test_only_a_kept_connection_that_never_answered_is_stale(bench: Bench) -> None:
     fresh = bench.start()
     bench.connection.connection_lost(None)
@@ -340,5 +330,3 @@ def test_a_busy_connection_takes_no_second_request(bench: Bench) -> None:
     bench.connection.connection_lost(None)
     with pytest.raises(RuntimeError):
         bench.start()
-    with pytest.raises(ConnectionResetError):
-        bench.connection.socket()
