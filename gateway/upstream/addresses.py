@@ -9,6 +9,7 @@ wrapping, since that is where the packets end up.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
 Address = IPv4Address | IPv6Address
@@ -40,7 +41,10 @@ _PRIVATE: tuple[tuple[str, Callable[[Address], bool]], ...] = (
     ("a reserved address", lambda address: any(address in block for block in _NOT_GLOBAL)),
 )
 
+_REMEMBERED = 1024  # addresses: each new connection asks, nearly always of one that was judged before
 
+
+@lru_cache(_REMEMBERED)
 def parse(text: str) -> Address | None:
     """The address that `text` writes out, or None where it is a name. A zone (`%eth0`) is allowed."""
     try:
@@ -49,6 +53,7 @@ def parse(text: str) -> Address | None:
         return None
 
 
+@lru_cache(_REMEMBERED)
 def refusal(address: Address, *, allow_private: bool) -> str | None:
     """Why no connection may go to `address` ("a link-local address"), or None if one may."""
     reached = tuple(_reached_by(address))
