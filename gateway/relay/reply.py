@@ -27,9 +27,6 @@ class _OfCompletion(msgspec.Struct):
     audio_tokens: _Part = None
 
 
-_NO_PROMPT, _NO_COMPLETION = _OfPrompt(), _OfCompletion()
-
-
 class _Stated(msgspec.Struct):
     """A usage whose counts are counts, as nearly all are: decoded without a step of Python for each."""
 
@@ -41,22 +38,24 @@ class _Stated(msgspec.Struct):
 
     def usage(self) -> Usage:
         """The same as `read_usage` reads."""
-        prompt, completion = self.prompt_tokens, self.completion_tokens
-        of_prompt, of_completion = self.prompt_tokens_details, self.completion_tokens_details
-        cached = self.prompt_cache_hit_tokens
-        if of_prompt is None and of_completion is None and not cached:
+        prompt, completion, cached = self.prompt_tokens, self.completion_tokens, self.prompt_cache_hit_tokens
+        written = heard = reasoning = spoken = None
+        if (of_prompt := self.prompt_tokens_details) is not None:
+            if of_prompt.cached_tokens is not UNSET:
+                cached = of_prompt.cached_tokens
+            written, heard = of_prompt.cache_write_tokens, of_prompt.audio_tokens
+        if (of_completion := self.completion_tokens_details) is not None:
+            reasoning, spoken = of_completion.reasoning_tokens, of_completion.audio_tokens
+        if not (cached or written or reasoning or heard or spoken):  # as of most, whose details are all 0
             return Usage(prompt, completion)
-        of_prompt, of_completion = of_prompt or _NO_PROMPT, of_completion or _NO_COMPLETION
-        if of_prompt.cached_tokens is not UNSET:
-            cached = of_prompt.cached_tokens
         return Usage(
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            cached_tokens=min(cached or 0, prompt),
-            cache_write_tokens=min(of_prompt.cache_write_tokens or 0, prompt),
-            reasoning_tokens=min(of_completion.reasoning_tokens or 0, completion),
-            audio_prompt_tokens=min(of_prompt.audio_tokens or 0, prompt),
-            audio_completion_tokens=min(of_completion.audio_tokens or 0, completion),
+            prompt,
+            completion,
+            min(cached, prompt) if cached else 0,
+            min(written, prompt) if written else 0,
+            min(reasoning, completion) if reasoning else 0,
+            min(heard, prompt) if heard else 0,
+            min(spoken, completion) if spoken else 0,
         )
 
 

@@ -36,6 +36,7 @@ class TlsSocket(asyncio.BufferedProtocol):
         "_is_ended",
         "_is_open",
         "_outgoing",
+        "_read",
         "_socket",
         "_tls",
     )
@@ -46,6 +47,8 @@ class TlsSocket(asyncio.BufferedProtocol):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
+        # typeshed knows its other form alone
+        self._read = cast("Callable[[int, memoryview], int]", self._tls.read)
         self._socket: asyncio.Transport | None = None
         self._handshake: asyncio.Future[None] | None = None  # while it is under way
         self._is_open = False  # the connection was told
@@ -193,12 +196,11 @@ class TlsSocket(asyncio.BufferedProtocol):
 
     def _decrypt(self) -> None:
         """Take what is there, several records as one, by the buffer that all connections share."""
-        incoming = self._incoming
-        read = cast("Callable[[int, memoryview], int]", self._tls.read)  # typeshed knows its other form alone
+        incoming, read = self._incoming, self._read
         came = 0
         try:
             while True:
-                size = read(BUFFER_BYTES, BUFFER[came:])
+                size = read(BUFFER_BYTES, BUFFER[came:] if came else BUFFER)
                 came += size
                 if not size:
                     self._is_ended = True
