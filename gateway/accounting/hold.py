@@ -17,6 +17,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.facts import Facts
 from gateway.domain.plan import Target
 from gateway.domain.principal import Principal
+from gateway.domain.settable import settable
 from gateway.domain.usage import Usage
 from gateway.limits.estimate import Size
 from gateway.limits.values import COMPLETION, PROMPT, Admission, Settlement
@@ -48,6 +49,7 @@ class Desk(Protocol):
         """Give back what a call holds, and keep no record; bounded in time, never raises."""
 
 
+@settable
 class Hold(msgspec.Struct, eq=False):
     """What a call asks and holds of its key's limits and money, while the block of `async with` runs.
 

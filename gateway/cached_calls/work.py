@@ -17,6 +17,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.facts import Facts
 from gateway.domain.plan import Target
 from gateway.domain.principal import Principal
+from gateway.domain.settable import settable
 from gateway.pricing.cost import cost
 from gateway.snapshot import Snapshot
 
@@ -31,6 +32,7 @@ class FreeHold(Protocol):
         """Give back what it holds, as if it had not been admitted."""
 
 
+@settable
 class Work(msgspec.Struct, eq=False):
     """One call that is served, and what the pipeline knows of it.
 

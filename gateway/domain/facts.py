@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from gateway.domain.settable import settable
 from gateway.domain.trace import TraceContext
 from gateway.domain.usage import Usage
 
@@ -13,6 +14,7 @@ def in_ms(seconds: float) -> float:
     return int(seconds * 1e6 + 0.5) / 1000
 
 
+@settable
 class Tried(msgspec.Struct):
     """One attempt.
 
@@ -30,6 +32,7 @@ class Tried(msgspec.Struct):
     ended_at: float | None = None
 
 
+@settable
 class Facts(msgspec.Struct):
     """One request's facts. Times are readings of a monotonic clock, in seconds.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 import msgspec
 
 from gateway.domain.errors import EncodedBody, GatewayError, RequestTooLarge, SlowBody
+from gateway.domain.settable import settable
 
 if TYPE_CHECKING:
     from gateway.edge.head import Head
@@ -40,6 +41,7 @@ class Reader(Protocol):
         """The client left."""
 
 
+@settable
 class Exchange(msgspec.Struct, eq=False):
     """A request and its reply on one connection.
 

@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from gateway.domain.errors import AttemptFailed, FailureClass
+from gateway.domain.settable import settable
 from gateway.upstream.http1.deadlines import Deadlines
 from gateway.upstream.http1.response_parser import ResponseParser, fields_of
 from gateway.upstream.port import Sink, Timeouts
@@ -40,6 +41,7 @@ class Wire(Protocol):
         """The response wants nothing more: close the connection at once, without another call back."""
 
 
+@settable
 class Http1Response(msgspec.Struct, eq=False):
     """The `UpstreamResponse` of this transport.
 
