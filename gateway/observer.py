@@ -218,10 +218,10 @@ def _own(facts: Facts, stamp: str, duration_s: float) -> Own:
         None if usage is None else usage.completion_tokens,
         None if usage is None else usage.reasoning_tokens or None,
         facts.cost_nanousd,
-        in_ms(facts.upstream_s) if facts.attempts else None,
+        int(facts.upstream_s * 1e6 + 0.5) / 1000 if facts.attempts else None,  # `in_ms`, without its frame
         None if first_token_at is None else in_ms(first_token_at - facts.started_at),
         facts.overhead_ms,
-        in_ms(duration_s),
+        int(duration_s * 1e6 + 0.5) / 1000,
     )
 
 

@@ -75,9 +75,15 @@ class CallService:
         self.is_refusing = False
 
     def begin(
-        self, call: Call, options: CallOptions, principal: Principal, caller: Caller, facts: Facts
+        self,
+        call: Call,
+        options: CallOptions,
+        principal: Principal,
+        caller: Caller,
+        facts: Facts,
+        task: asyncio.Task[None] | None,
     ) -> Work:
-        """What is to be served, by what holds now. Whoever begins it awaits `handle`, and `end`s it.
+        """What is to be served, by what holds now. Its task awaits `handle`, and `end`s it.
 
         Raises:
             ModelNotFound, ModelNotAllowed, PinNotAllowed, Draining: it is not served.
@@ -90,7 +96,6 @@ class CallService:
             _check_pin(options.pin, principal, snapshot)
         if self.is_refusing:
             raise Draining(_DRAINING)
-        task = asyncio.current_task(self._loop)  # without the loop it would ask for the process id first
         has_place = self._gate.enter()
         work = Work(call, target, options, principal, snapshot, caller, facts, task, has_place)
         self._begun.add(work)

@@ -121,7 +121,7 @@ class DataPlane:
             body = exchange.whole_body(self._max_body_bytes)
             call = parse_call(route.call, body, self._max_json_depth)
             options, caller = head.options or _options_of(head), Caller(exchange, facts, self._clock)
-            work = self._service.begin(call, options, principal, caller, facts)
+            work = self._service.begin(call, options, principal, caller, facts, exchange.task)
             await self._service.handle(work)
         except BaseException as error:  # the edge: nothing escapes but what ends the process
             if not self._is_answered(error, exchange, facts, work):

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from gateway.edge.protocol import GatewayProtocol
 
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
-_KEPT = b"%b%b%bcontent-length: %d\r\n\r\n%b"
-_CLOSED = b"%b%b%bconnection: close\r\ncontent-length: %d\r\n\r\n%b"
+_KEPT, _CLOSED = b"content-length: %d\r\n\r\n", b"connection: close\r\ncontent-length: %d\r\n\r\n"
 _MOST_UNSENT = 16 * 1024
 _ENCODED = "The request body must not be compressed: send it without Content-Encoding."
 _E = TypeVar("_E", bound=Exception)
@@ -169,11 +168,11 @@ class Exchange(msgspec.Struct, eq=False):
         self.status = status
         # With HEAD the content would be the next answer's beginning.
         sent = b"" if self.head.method == "HEAD" else content
-        framing = _KEPT if self.keep_alive else _CLOSED
-        self.transport.write(
-            framing % (_STATUS_LINES[status], self.protocol.default_head(), headers, len(content), sent)
-        )
-        self.protocol.replied(self)
+        framing = (_KEPT if self.keep_alive else _CLOSED) % len(content)
+        protocol = self.protocol
+        parts = _STATUS_LINES[status], protocol.default_head(), headers, framing, sent
+        self.transport.write(b"".join(parts))
+        protocol.replied(self)
 
     def start_stream(self, headers: bytes, reader: Reader) -> None:
         """Send the head of a stream; `write` and `finish` follow."""

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from unittest import mock
 
 import msgspec
 
@@ -94,16 +95,18 @@ def watched(counts: Counter[str], step_of: Callable[[str], str] = lambda _: "fra
         elif event == "c_call" and arg.__name__ == "decode":
             counts["parses"] += isinstance(arg.__self__, msgspec.json.Decoder)
 
-    def make(loop: asyncio.AbstractEventLoop, coro: Any, **named: Any) -> asyncio.Task[Any]:
-        counts["tasks"] += 1
-        return asyncio.Task(coro, loop=loop, **named)
+    class Counted(asyncio.Task[Any]):
+        def __init__(self, coro: Any, **named: Any) -> None:
+            counts["tasks"] += 1
+            super().__init__(coro, **named)
 
     loop = asyncio.get_running_loop()
     counts.clear()
-    loop.set_task_factory(make)
+    loop.set_task_factory(lambda loop, coro, **named: Counted(coro, loop=loop, **named))
     sys.setprofile(watch)
     try:
-        yield
+        with mock.patch.object(asyncio, "Task", Counted):  # some are made without asking the loop
+            yield
     finally:
         sys.setprofile(None)
         loop.set_task_factory(None)

@@ -85,7 +85,7 @@ async def test_a_json_request(served: RunningGateway, counts: Counter[str]) -> N
     assert counts["parses"] == 3 * REQUESTS  # the body's fields, the model's name, the reply
     beats = 3  # the worker tells the store each few seconds that it lives, whatever it serves
     assert counts["writes"] <= 4 * REQUESTS + beats  # the admission, the request, the settlement, the reply
-    assert counts["frames"] / REQUESTS < 118
+    assert counts["frames"] / REQUESTS < 116
 
 
 async def test_a_chunk(served: RunningGateway, counts: Counter[str]) -> None:
