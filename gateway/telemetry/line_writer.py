@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import stat
 from collections.abc import Callable
 
 PIECE_BYTES = 4096
@@ -34,6 +35,8 @@ class LineWriter:
         self._descriptor = descriptor
         self._pending = bytearray()
         """What waits, in the order it came. While there is something, a flush is due."""
+        self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        """A file is always ready, and takes all that waits as one piece."""
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLOUT)
 
@@ -61,10 +64,8 @@ class LineWriter:
 
     def _write_pending(self) -> None:
         pending = self._pending
-        while pending and self._poll.poll(0):
-            piece = pending[:PIECE_BYTES]
-            if len(piece) == PIECE_BYTES:  # whole lines, or a piece of one that is longer
-                piece = piece[: piece.rfind(b"\n") + 1 or PIECE_BYTES]
+        while pending and (self._is_file or self._poll.poll(0)):
+            piece = pending if self._is_file else _beginning(pending)
             try:
                 written = os.write(self._descriptor, piece)
             except BlockingIOError:  # somebody else who holds the descriptor made it non-blocking
@@ -72,6 +73,13 @@ class LineWriter:
             except OSError:  # nobody reads any more; what cannot be said is no reason to stop serving
                 pending.clear()
                 return
+            is_whole = written == len(piece)
             del pending[:written]
-            if written < len(piece):
+            if not is_whole:
                 return
+
+
+def _beginning(pending: bytearray) -> bytearray:
+    """What a ready pipe takes: whole lines, or a piece of one that is longer."""
+    piece = pending[:PIECE_BYTES]
+    return piece[: piece.rfind(b"\n") + 1 or PIECE_BYTES] if len(piece) == PIECE_BYTES else piece

@@ -65,6 +65,20 @@ async def test_lines_of_one_tick_leave_in_one_write(writer, pipe, writes):
     assert len(writes) == 1
 
 
+async def test_a_file_takes_all_lines_of_a_tick_in_one_write(tmp_path, monkeypatch):
+    sizes = []
+    real = os.write
+    monkeypatch.setattr(line_writer.os, "write", lambda fd, data: sizes.append(len(data)) or real(fd, data))
+    line, path = b"x" * 999 + b"\n", tmp_path / "log"
+    with path.open("wb", buffering=0) as file:
+        writer = LineWriter(asyncio.get_running_loop(), file.fileno(), lambda count: b"dropped %d\n" % count)
+        for _ in range(10):
+            writer.write(line)
+        await asyncio.sleep(0)
+        assert path.read_bytes() == 10 * line
+    assert sizes == [10 * len(line)]
+
+
 async def test_a_piece_is_whole_lines_so_that_writers_do_not_mix(writer, pipe, writes):
     line = b"x" * 999 + b"\n"
     for _ in range(10):
