@@ -57,6 +57,8 @@ class Own(msgspec.Struct, omit_defaults=True, tag_field="event", tag="request"):
     duration_ms: float | None = None
 
 
+_COMMA = ord(",")
+
 FIELDS = frozenset({"event", *Shared.__struct_fields__, *Own.__struct_fields__})
 """Of an access line."""
 
@@ -84,7 +86,8 @@ class AccessLog:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int = 2) -> None:
         self.stamp = Stamp().now
-        self._encode = msgspec.json.Encoder().encode
+        encoder = msgspec.json.Encoder()
+        self._encode, self._append = encoder.encode, encoder.encode_into
         self._writer = LineWriter(loop, descriptor, self._notice)
 
     def shared(self, shared: Shared) -> bytes:
@@ -93,15 +96,20 @@ class AccessLog:
             text = self._encode(shared)
         except UnicodeEncodeError:
             text = self._shown(shared)
-        return b",%b\n" % text[1:]
+        return text[1:] + b"\n"
 
     def write(self, own: Own, shared: bytes) -> None:
         """Write one line."""
+        pending = self._writer.room()
+        if pending is None:
+            return
+        begin = len(pending)
         try:
-            text = self._encode(own)
+            self._append(own, pending, -1)
         except UnicodeEncodeError:
-            text = self._shown(own)
-        self._writer.write(text[:-1] + shared)
+            pending[begin:] = self._shown(own)
+        pending[-1] = _COMMA  # in place of the end of an object
+        pending.extend(shared)
 
     def _shown(self, part: Shared | Own) -> bytes:
         """A part with text in it that is no Unicode."""

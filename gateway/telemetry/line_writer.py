@@ -42,13 +42,18 @@ class LineWriter:
 
     def write(self, line: bytes) -> None:
         """Queue a line, newline included."""
+        if (pending := self.room()) is not None:
+            pending += line
+
+    def room(self) -> bytearray | None:
+        """What waits, for the caller to append a whole line to at once; None where the line is dropped."""
         pending = self._pending
         if not pending:
             self._loop.call_soon(self._flush)
         elif len(pending) > MAX_PENDING_BYTES:
             self._dropped += 1
-            return
-        pending += line
+            return None
+        return pending
 
     def close(self) -> None:
         """Write what the reader takes at once; the rest is lost."""
