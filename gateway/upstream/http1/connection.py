@@ -53,14 +53,8 @@ class Socket(Protocol):
 READ_BYTES = 32 * 1024
 """What is read at once; 256 KB, as uvloop would have it, is too much for each client that stops reading."""
 
-BUFFER_BYTES = 2 * READ_BYTES
-BUFFER = memoryview(bytearray(BUFFER_BYTES))
-"""One for all connections of the process: what was read is copied out before anything else happens.
-
-Twice as large as what is read, since TLS may have held back most of a record (16 KiB).
-"""
-
-READ_INTO = BUFFER[:READ_BYTES]
+BUFFER = memoryview(bytearray(READ_BYTES))
+"""One for all connections of the process: what was read is copied out before anything else happens."""
 
 _nothing: Callable[[], int] = int  # which is 0 when called
 
@@ -152,10 +146,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # the loop's signature
         """Where to read to."""
-        return READ_INTO
+        return BUFFER
 
-    def buffer_updated(self, nbytes: int) -> None:
-        """So much was read: bytes of the response under way, or unexpected ones, which end the connection."""
+    def buffer_updated(self, nbytes: int, data: bytes | None = None) -> None:
+        """So much was read: bytes of the response under way, or unexpected ones, which end the connection.
+
+        They are `data` where they do not stand in the buffer.
+        """
         response = self._response
         if response is None:
             self._home.discard(self)
@@ -163,7 +160,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         now, parser = self._now, self._parser
         response.last_byte_at = now()
-        body = parser.feed(BUFFER[:nbytes])
+        body = parser.feed(BUFFER[:nbytes] if data is None else data)
         sink = response.sink
         if sink is None:
             response.arrived(parser, body)

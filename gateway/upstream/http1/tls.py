@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import cast
 
-from gateway.upstream.http1.connection import BUFFER, BUFFER_BYTES, READ_INTO, Connection
+from gateway.upstream.http1.connection import BUFFER, Connection
 from gateway.upstream.http1.inbox import Inbox
+
+_RECORD_BYTES = 16 * 1024
+"""What a record holds at most (RFC 8446, section 5.1): reading so much leaves nothing behind."""
 
 
 class TlsSocket(asyncio.BufferedProtocol):
@@ -36,7 +39,6 @@ class TlsSocket(asyncio.BufferedProtocol):
         "_is_ended",
         "_is_open",
         "_outgoing",
-        "_read",
         "_socket",
         "_tls",
     )
@@ -47,8 +49,6 @@ class TlsSocket(asyncio.BufferedProtocol):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
-        # typeshed knows its other form alone
-        self._read = cast("Callable[[int, memoryview], int]", self._tls.read)
         self._socket: asyncio.Transport | None = None
         self._handshake: asyncio.Future[None] | None = None  # while it is under way
         self._is_open = False  # the connection was told
@@ -135,8 +135,7 @@ class TlsSocket(asyncio.BufferedProtocol):
         """Give the connection what was decrypted, as though its own socket had brought it."""
         came, self._came = self._came, b""
         if came:
-            BUFFER[: len(came)] = came
-            self._connection.buffer_updated(len(came))
+            self._connection.buffer_updated(len(came), came)
         if self._is_ended:
             self._is_ended = False
             self._connection.eof_received()
@@ -150,11 +149,11 @@ class TlsSocket(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # the loop's signature
         """Where to read to."""
-        return READ_INTO
+        return BUFFER
 
     def buffer_updated(self, nbytes: int) -> None:
         """So much was read, encrypted."""
-        self._incoming.write(READ_INTO[:nbytes])
+        self._incoming.write(BUFFER[:nbytes])
         if self._is_open:
             if self._came:  # there was more to read than a buffer takes
                 self.pass_on()
@@ -195,14 +194,14 @@ class TlsSocket(asyncio.BufferedProtocol):
         socket.write(self._outgoing.read())
 
     def _decrypt(self) -> None:
-        """Take what is there, several records as one, by the buffer that all connections share."""
-        incoming, read = self._incoming, self._read
-        came = 0
+        """Take what is there, several records as one."""
+        incoming, read = self._incoming, self._tls.read
+        came = b""
         try:
             while True:
-                size = read(BUFFER_BYTES, BUFFER[came:] if came else BUFFER)
-                came += size
-                if not size:
+                record = read(_RECORD_BYTES)
+                came = came + record if came else record
+                if not record:
                     self._is_ended = True
                     break
                 if not incoming.pending:
@@ -212,7 +211,7 @@ class TlsSocket(asyncio.BufferedProtocol):
         except ssl.SSLError as error:
             self._broke(error)
         if came or self._is_ended:
-            self._came = bytes(BUFFER[:came])
+            self._came = came
             self._inbox.enter(self)
 
     def _broke(self, error: ssl.SSLError) -> None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 import trustme
 
-from gateway.upstream.http1.connection import BUFFER, READ_BYTES, Connection
+from gateway.upstream.http1.connection import READ_BYTES, Connection
 from gateway.upstream.http1.inbox import Inbox
 from gateway.upstream.http1.tls import TlsSocket
 from tests.unit.upstream.http1.test_connection import MemoryTransport
@@ -24,8 +24,9 @@ class Above:
     def carried_by(self, _: Any) -> None:
         self.events.append("open")
 
-    def buffer_updated(self, nbytes: int) -> None:
-        self.events.append(bytes(BUFFER[:nbytes]))
+    def buffer_updated(self, nbytes: int, data: bytes) -> None:
+        assert nbytes == len(data)
+        self.events.append(data)
 
     def eof_received(self) -> None:
         self.events.append("end")
@@ -188,7 +189,7 @@ async def test_a_forged_record_breaks_the_connection(upstream: Upstream) -> None
 async def test_one_receiver_that_fails_keeps_no_other_from_its_data(
     ca: trustme.CA, upstream: Upstream
 ) -> None:
-    def failing(_: int) -> None:
+    def failing(_: int, __: bytes) -> None:
         raise ValueError("planted")
 
     other = Upstream(ca)
