@@ -119,13 +119,13 @@ class Exchange(msgspec.Struct, eq=False):
         Raises:
             EncodedBody, RequestTooLarge, InvalidRequest: as above.
         """
+        body = self.body
+        if self.too_large or len(body) > max_bytes:
+            raise self._refuse_rest(RequestTooLarge(_too_large(max_bytes)))
         if self.head.is_encoded:
             raise self._refuse_rest(EncodedBody(_ENCODED))
         if self.body_error is not None:
             raise self.body_error
-        body = self.body
-        if self.too_large or len(body) > max_bytes:
-            raise self._refuse_rest(RequestTooLarge(_too_large(max_bytes)))
         return body if isinstance(body, bytes) else bytes(body)
 
     @property

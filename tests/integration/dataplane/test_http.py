@@ -143,6 +143,18 @@ async def test_no_continue_for_a_body_that_is_too_large(gateway: RunningGateway,
     assert answer.startswith(b"HTTP/1.1 413 ")
 
 
+async def test_a_compressed_body_that_is_too_large_is_too_large(
+    start_gateway: StartGateway, upstream: FakeUpstream
+) -> None:
+    gateway = await start_gateway({"a": {"base_url": upstream.url}}, {}, server={"max_body_bytes": 100})
+    key, body = await gateway.new_key(), b" " * 101
+
+    for came_with_its_head in (body, b""):
+        head = ("Content-Length: 101", "Content-Encoding: gzip", "Connection: close")
+        answer = await raw(gateway.port, request(key, *head, body=came_with_its_head))
+        assert answer.startswith(b"HTTP/1.1 413 ")
+
+
 async def test_a_head_that_is_too_large(gateway: RunningGateway, key: str) -> None:
     answer = await raw(gateway.port, request(key, "x-pad: " + "x" * 70_000, LENGTH))
 
