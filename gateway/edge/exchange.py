@@ -196,12 +196,17 @@ class Exchange(msgspec.Struct, eq=False):
         """Send bytes of a stream, with this turn's others. A slow client makes `reader` pause its source."""
         if self.disconnected:
             return
-        if not self.unsent:
+        if self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if self.unsent:
+            data = self.unsent + data
+        else:
             self.protocol.outbox.enter(self)
-        self.unsent += b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
-        if len(self.unsent) > _MOST_UNSENT:  # at once, so that a client that lags is noticed at once
-            unsent, self.unsent = self.unsent, b""
-            self.transport.write(unsent)
+        if len(data) > _MOST_UNSENT:  # at once, so that a client that lags is noticed at once
+            self.unsent = b""
+            self.transport.write(data)
+        else:
+            self.unsent = data
 
     def finish(self, last: bytes = b"") -> None:
         """Send the last bytes of a stream and end its body."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import Protocol
 
 
@@ -26,7 +25,7 @@ class Outbox:
     __slots__ = ("_senders",)
 
     def __init__(self) -> None:
-        self._senders: deque[Sender] = deque()
+        self._senders: list[Sender] = []
 
     def enter(self, sender: Sender) -> None:
         """Send what `sender` has by the end of this turn."""
@@ -35,13 +34,13 @@ class Outbox:
         self._senders.append(sender)
 
     def _flush(self) -> None:
-        senders = self._senders
+        senders, self._senders = iter(self._senders), []
         try:
-            while senders:
-                sender = senders.popleft()
-                unsent, sender.unsent = sender.unsent, b""
+            for sender in senders:
+                unsent = sender.unsent
                 if unsent and not sender.disconnected:
+                    sender.unsent = b""
                     sender.transport.write(unsent)
         finally:
-            if senders:  # whatever became of one, the others are sent
-                asyncio.get_running_loop().call_soon(self._flush)
+            for sender in senders:  # whatever became of one, the others are sent
+                self.enter(sender)

@@ -198,16 +198,22 @@ class Pump:
 
     def data(self, chunk: bytes) -> None:
         """The next bytes of the upstream's body."""
-        if self._end.done():
-            return
         stream = self._stream
-        out = stream.feed(chunk)
+        if stream.is_flowing and stream.said.repeats(chunk):  # nearly every chunk of nearly every stream
+            out = chunk
+        elif self._end.done():
+            return
+        else:
+            out = stream.feed(chunk)
         if out:
-            if self._client is not None:
-                self._client.write(out)
+            client = self._client
+            if client is not None:
+                client.write(out)
                 self._last_sent_at = self._source.last_byte_at
             else:
                 self._hold(out)
+        if stream.is_flowing:
+            return
         if stream.broken is not None:
             self._break(stream.broken)
         elif stream.is_done:
@@ -258,6 +264,7 @@ class Pump:
     def _finish(self, error: StreamBroken) -> None:
         if self._end.done():
             return
+        self._stream.is_flowing = False  # what still comes is nobody's
         complete_without_reader = self._client_left and self._stream.is_finished
         self._end.set_result(self._ending(None if complete_without_reader else error))
 

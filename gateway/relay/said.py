@@ -16,8 +16,9 @@ from gateway.relay.sse import MAX_EVENT_BYTES, SSEDecoder
 _TEXT = re.compile(
     rb'"(?:content|text|reasoning_content|reasoning|refusal|arguments)":"((?:[^"\\\r\n]|\\[^\r\n])+)"'
 )
-_SPECIAL = re.compile(rb'["\\\r\n]').search
 _IS_INSIDE_OF_STRING = re.compile(rb'[^"\\\r\n]*(?:\\[^\r\n][^"\\\r\n]*)*').fullmatch
+
+_QUOTE, _BACKSLASH, _CR, _LF = b'"\\\r\n'
 
 _MAX_LOOSE_BYTES = 16 * 1024
 _WORTH_SQUEEZING_BYTES = 1024
@@ -45,7 +46,8 @@ class Said:
         text = rest.removesuffix(self._back)
         if rest is chunk or text is rest or len(chunk) > MAX_EVENT_BYTES:
             return False
-        if _SPECIAL(text) is not None and not _IS_INSIDE_OF_STRING(text):
+        is_special = _QUOTE in text or _BACKSLASH in text or _CR in text or _LF in text
+        if is_special and not _IS_INSIDE_OF_STRING(text):
             texts = text.split(self._back + self._front)
             if not all(map(_IS_INSIDE_OF_STRING, texts)):
                 return False

@@ -48,12 +48,12 @@ class Stream:
         "_finished",
         "_held",
         "_held_bytes",
-        "_is_flowing",
-        "_said",
         "_wants_usage",
         "broken",
         "is_committed",
         "is_done",
+        "is_flowing",
+        "said",
         "service_tier",
         "usage",
     )
@@ -68,10 +68,11 @@ class Stream:
         self._choices = choices
         self._finished: set[int] = set()
         self._decoder = SSEDecoder()
-        self._said = Said()
+        self.said = Said()
         self._held: list[bytes] = []
         self._held_bytes = 0
-        self._is_flowing = False  # committed, not over, and between two events
+        self.is_flowing = False
+        """It is committed, not over, and between two events: what `said` repeats leaves as it is."""
 
     @property
     def is_finished(self) -> bool:
@@ -79,14 +80,14 @@ class Stream:
         return self.is_done or len(self._finished) >= self._choices
 
     def feed(self, chunk: bytes) -> bytes:
-        """Bytes that may leave now."""
-        if self._is_flowing and (self._said.repeats(chunk) or self._learns(chunk)):
-            return chunk  # nearly every chunk of nearly every stream
+        """Bytes that may leave now. Whoever has many chunks asks `said` first, while it flows."""
+        if self.is_flowing and (self.said.repeats(chunk) or self._learns(chunk)):
+            return chunk
         decoder = self._decoder
         is_open = self.is_committed and not self.is_done and self.broken is None
-        is_known = self._is_flowing and chunk.endswith(b"\n\n")  # as a block that is not plain
+        is_known = self.is_flowing and chunk.endswith(b"\n\n")  # as a block that is not plain
         block = decoder.whole(chunk) if is_open and not is_known else b""
-        if block and (self._said.repeats(block) or self._learns(block)):
+        if block and (self.said.repeats(block) or self._learns(block)):
             events = decoder.skip(block, chunk)
             out = block + self._pass(events) if events else block
         else:
@@ -94,7 +95,7 @@ class Stream:
         if decoder.is_overlong and not self.is_done and self.broken is None:
             self.broken = StreamBroken("upstream_error", "The upstream sent an event of over 1 MiB.")
         is_over = self.is_done or self.broken is not None
-        self._is_flowing = self.is_committed and not is_over and not decoder.held
+        self.is_flowing = self.is_committed and not is_over and not decoder.held
         return out
 
     def close(self) -> bytes:
@@ -102,7 +103,7 @@ class Stream:
 
         `broken` is set to `stream_truncated` where it ended without a finish reason.
         """
-        self._is_flowing = False
+        self.is_flowing = False
         rest = self._decoder.close()
         left = self._pass([event for event in rest if not _is_cut(parse(event))])
         if self.broken is None and not self.is_finished:
@@ -114,7 +115,7 @@ class Stream:
     def _learns(self, block: bytes) -> bool:
         if not _is_plain(block):
             return False
-        self._said.learn(block)
+        self.said.learn(block)
         return True
 
     def _pass(self, events: list[bytes]) -> bytes:
@@ -136,12 +137,12 @@ class Stream:
         self._held = []
         passed = b"".join(out)
         if passed:
-            self._said.add(passed)
+            self.said.add(passed)
         return passed
 
     def relayed_text(self) -> str:
         """What the model wrote in all that was returned, for an estimate where no usage is stated."""
-        return self._said.text()
+        return self.said.text()
 
     def _inspect(self, clean: bytes, text: bytes, out: list[bytes]) -> None:
         """Let an event leave that was made clean, if it may."""

@@ -56,6 +56,29 @@ READ_BYTES = 32 * 1024
 BUFFER = memoryview(bytearray(READ_BYTES))
 """One for all connections of the process: what was read is copied out before anything else happens."""
 
+_SUGGESTED_BYTES = 64 * 1024  # by libuv, always
+_USUAL_BYTES = 2048
+
+
+class _Room(dict[int, memoryview]):
+    """Where to read to, whatever is suggested: a look-up, since the loop asks before each read."""
+
+    def __missing__(self, suggested: int) -> memoryview:
+        return BUFFER
+
+
+class _Views(dict[int, memoryview]):
+    """So many bytes of the buffer. Those of usual sizes are kept: a chunk is read without making one."""
+
+    def __missing__(self, nbytes: int) -> memoryview:
+        view = BUFFER[:nbytes]
+        if nbytes <= _USUAL_BYTES:
+            self[nbytes] = view
+        return view
+
+
+_views = _Views()
+
 _nothing: Callable[[], int] = int  # which is 0 when called
 
 
@@ -79,6 +102,8 @@ class Connection(asyncio.BufferedProtocol):
         "peer",
         "used_at",
     )
+
+    get_buffer = _Room({_SUGGESTED_BYTES: BUFFER}).__getitem__  # type: ignore[assignment]  # a plain look-up
 
     def __init__(self, loop: asyncio.AbstractEventLoop, home: Home, peer: str) -> None:
         self._now = loop.time
@@ -144,10 +169,6 @@ class Connection(asyncio.BufferedProtocol):
         self._socket = socket
         self._unsent = socket.get_write_buffer_size
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # the loop's signature
-        """Where to read to."""
-        return BUFFER
-
     def buffer_updated(self, nbytes: int, data: bytes | None = None) -> None:
         """So much was read: bytes of the response under way, or unexpected ones, which end the connection.
 
@@ -160,7 +181,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         now, parser = self._now, self._parser
         response.last_byte_at = now()
-        body = parser.feed(BUFFER[:nbytes] if data is None else data)
+        body = parser.feed(_views[nbytes] if data is None else data)
         sink = response.sink
         if sink is None:
             response.arrived(parser, body)

@@ -98,9 +98,9 @@ async def test_a_chunk(served: RunningGateway, counts: Counter[str]) -> None:
     with watched(counts):
         await ask(served, key, 1, stream=True, max_tokens=20 + CHUNKS)
 
-    assert short["frames"] < 457  # of the stream itself
+    assert short["frames"] < 422  # of the stream itself
     more = {name: count - short[name] for name, count in counts.items()}
-    assert more["frames"] < 9.2 * CHUNKS  # two of them for all that leaves in one turn
+    assert more["frames"] < 7.2 * CHUNKS  # two of them for all that leaves in one turn
     assert more["writes"] < 1.1 * CHUNKS
     assert max(more["parses"], more["tasks"]) < 5
 

@@ -262,7 +262,7 @@ class TestText:
         stream = run(role() + b"".join(pieces) + finish() + done(), list(range(1000, 100_000, 1000)))[1]
 
         assert stream.relayed_text() == "".join(f"{n} " for n in range(2000))
-        kept = stream._said
+        kept = stream.said
         packed = sum(len(part) for piece in kept._packed for part in piece.args)
         assert packed + len(kept._texts) + kept._loose_bytes < len(b"".join(pieces)) / 4
 
