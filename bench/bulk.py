@@ -46,8 +46,8 @@ class BulkLedger:
     def settle(self, settlement: Settlement, settled_ms: int) -> None:
         """Write the record, count the call."""
         names = keys.of_account(settlement.key_id)
-        state, admitted_ms = settlement.state, settlement.admitted_ms
-        counters, dimensions = account_wire.counts_of(settlement.counters), settlement.dimensions.joined()
+        state, dimensions = settlement.state, settlement.dimensions.joined()
+        admitted_ms, _, *counters = account_wire.figures_of(settlement)
         if settlement.was_reserved or state == "withdrawn" or settled_ms < self._settled_ms:
             raise ValueError("only calls that were served and hold nothing, in the order of time")
         self._settled_ms = settled_ms
@@ -59,9 +59,7 @@ class BulkLedger:
             self._write("SET", names.marks + settlement.request_id, told, "PXAT", settled_ms + MARK_MS)
         group = (settlement.key_id, settlement.has_credit, dimensions, _hour(admitted_ms // 3_600_000))
         sums = self._sums.get(group)
-        self._sums[group] = (
-            list(counters) if sums is None else [a + b for a, b in zip(sums, counters, strict=True)]
-        )
+        self._sums[group] = counters if sums is None else [a + b for a, b in zip(sums, counters, strict=True)]
         self._calls += 1
         if self._calls % _EACH == 0:
             self._count()

@@ -184,14 +184,9 @@ class Hold(msgspec.Struct, eq=False):
     def send(self, record: LedgerRecord, timeout_s: float) -> Awaitable[int]:
         """Send its settlement to the store: the reply of `settle.lua`. Raises `StoreError`, also at once."""
         terms, counts = self.terms, record.counts()
-        packed = terms.settlement.packed(
-            record.request_id,
-            encoded(record),
-            self.admitted_ms,
-            counts[PROMPT] + counts[COMPLETION],  # `tokens` of the record
-            counts,
-            terms.tail(record),
-        )
+        tokens = counts[PROMPT] + counts[COMPLETION]  # `tokens` of the record
+        figures = (self.admitted_ms, tokens, *counts)
+        packed = terms.settlement.packed(record.request_id, encoded(record), figures, terms.tail(record))
         return terms.settle(packed, timeout_s)
 
     def settlement(self, record: LedgerRecord) -> Settlement:

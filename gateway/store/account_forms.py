@@ -14,31 +14,23 @@ from gateway.store import keys
 from gateway.store.greeting import pack
 from gateway.store.scripts import Script
 
-_OF_AN_ADMISSION, _OF_A_SETTLEMENT = 3, 5
+_OF_AN_ADMISSION, _OF_A_SETTLEMENT = 1, 2
 """How many arguments vary from call to call; they come first, in the order of the scripts' heads."""
 
 _IN_A_TAIL = 6  # arguments of a settlement from its dimensions on
 
-_LONG = len("[9000000000000000,0,0,0,0,0,0,0,0,0]")  # in shorter ones no counter is above `MAX_NANOUSD`
-
-_USUAL = 4096  # bytes of nearly all records; other arguments are shorter
-
-_SPACED = bytes.maketrans(b",", b" ")
-
-_encode = msgspec.json.Encoder().encode  # of numbers, too: half the time of %d
+_encode = msgspec.json.Encoder().encode  # of all figures at once: it takes little longer than for one
 
 
-class _Sizes(dict[int, bytes]):
+def _before(size: int) -> bytes:
     """What comes before an argument of so many bytes: the end of the one before it, and its size."""
-
-    def __missing__(self, size: int) -> bytes:
-        between = b"\r\n$%d\r\n" % size
-        if size <= _USUAL:
-            self[size] = between
-        return between
+    return b"\r\n$%d\r\n" % size
 
 
-_sizes = _Sizes()
+_USUAL = 2048
+"""More bytes than nearly all records have; all other arguments that vary are shorter."""
+
+_BEFORE = [_before(size) for size in range(_USUAL)]
 
 
 class AdmissionForm:
@@ -84,27 +76,20 @@ class AdmissionForm:
 
     def packed(self, request_id: str, tokens: int, bound_nanousd: int | None) -> bytes:
         """The call as it is sent. Raises `ValueError` where money must be held and no bound is known."""
-        name = request_id.encode()
-        taken = _encode(tokens if 0 <= tokens <= UNLIMITED else _within(tokens, UNLIMITED))
+        asked = tokens if 0 <= tokens <= UNLIMITED else _within(tokens, UNLIMITED)
         if bound_nanousd is not None:
-            bound = _encode(min(bound_nanousd, MAX_NANOUSD))
+            bound_nanousd = min(bound_nanousd, MAX_NANOUSD)
         elif self._needs_bound:
             raise ValueError("a call that is paid from a budget or credit needs a bound of its cost")
-        else:
-            bound = b"-"
-        sizes, marks = _sizes, self._marks
+        name, marks, figures = request_id.encode(), self._marks, _encode((asked, bound_nanousd))
         return b"".join(
             (
                 self._head,
-                sizes[len(marks) + len(name)],
+                _BEFORE[len(marks) + len(name)],
                 marks,
                 name,
-                sizes[len(name)],
-                name,
-                sizes[len(taken)],
-                taken,
-                sizes[len(bound)],
-                bound,
+                _BEFORE[len(figures)],
+                figures,
                 self._tail,
             )
         )
@@ -135,54 +120,35 @@ class SettlementForm:
         reserved = int(was_reserved), int(only_if_reserved)
         return _end(pack((dimensions, state, _limit(self._tpm), self._has_credit, *reserved)))
 
-    def packed(
-        self,
-        request_id: str,
-        record: bytes,
-        admitted_ms: int,
-        tokens: int,
-        counts: tuple[int, ...],
-        tail: bytes,
-    ) -> bytes:
+    def packed(self, request_id: str, record: bytes, figures: tuple[int, ...], tail: bytes) -> bytes:
         """The call as it is sent.
 
         Args:
-            tokens: what it took of the tokens a minute.
-            counts: the counters, in their order.
+            figures: when it was admitted, what it took of the tokens a minute, the counters in their order.
             tail: as `tail` has it.
         """
-        name = request_id.encode()
-        at = _encode(admitted_ms)
-        took = _encode(tokens if 0 <= tokens <= UNLIMITED else _within(tokens, UNLIMITED))
-        added = _encode(counts)
-        if len(added) >= _LONG or added.find(b"-") >= 0:
-            added = _encode(addable(counts))
-        added = added[1:-1].translate(_SPACED)
-        sizes, marks = _sizes, self._marks
+        name, marks, size, added = request_id.encode(), self._marks, len(record), _encode(figures)
+        if sum(figures) - figures[0] > UNLIMITED or added.find(b"-") >= 0:  # one may be too much
+            added = _encode(addable(figures))
         return b"".join(
             (
                 self._head,
-                sizes[len(marks) + len(name)],
+                _BEFORE[len(marks) + len(name)],
                 marks,
                 name,
-                sizes[len(name)],
-                name,
-                sizes[len(record)],
+                _BEFORE[size] if size < _USUAL else _before(size),
                 record,
-                sizes[len(at)],
-                at,
-                sizes[len(took)],
-                took,
-                sizes[len(added)],
+                _BEFORE[len(added)],
                 added,
                 tail,
             )
         )
 
 
-def addable(counts: tuple[int, ...]) -> tuple[int, ...]:
-    """Counts that a script can add: an upstream may report anything, and half a settlement must not fail."""
-    return tuple(_within(count, MAX_NANOUSD) for count in counts)
+def addable(figures: tuple[int, ...]) -> tuple[int, ...]:
+    """Figures that a script can add: an upstream may report anything, and half a settlement must not fail."""
+    admitted_ms, tokens, *counts = figures
+    return admitted_ms, _within(tokens, UNLIMITED), *(_within(count, MAX_NANOUSD) for count in counts)
 
 
 def _within(count: int, most: int) -> int:

@@ -88,9 +88,7 @@ def settle_command(script: Script, settlement: Settlement) -> Packed:
     return form.key, form.packed(
         settlement.request_id,
         settlement.record,
-        settlement.admitted_ms,
-        settlement.tokens_actual,
-        counts_of(settlement.counters),
+        figures_of(settlement),
         form.tail(
             settlement.dimensions.joined(),
             settlement.state,
@@ -154,9 +152,10 @@ def account_view(
     )
 
 
-def counts_of(counters: Counters) -> tuple[int, ...]:
-    """Counters that the scripts can add."""
-    return addable(msgspec.structs.astuple(counters))
+def figures_of(settlement: Settlement) -> tuple[int, ...]:
+    """What a settlement adds: when it was admitted, what it took of the tokens a minute, its counters."""
+    counters = msgspec.structs.astuple(settlement.counters)
+    return addable((settlement.admitted_ms, settlement.tokens_actual, *counters))
 
 
 def _window_now(limits: dict[bytes, bytes], name: bytes, limit: int | None, now_ms: int) -> Window | None:

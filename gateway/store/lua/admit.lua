@@ -3,14 +3,13 @@
 -- KEYS[2]            its buckets and calls at once (keys.py: key_limits)
 -- KEYS[3]            its money (key_account); day and month stand at KEYS[3]:yyyymmdd and :yyyymm, same slot
 -- KEYS[4], KEYS[5]   reservations and leases of the shard
--- KEYS[6]            the call's mark
--- ARGV[1], ARGV[2]   request id, tokens
--- ARGV[3]            bound of the cost, nano-dollars; "-" = unknown, only where nothing is held
--- ARGV[4]            basis of the record, should the process die
--- ARGV[5]..ARGV[7]   revision, process (no spaces), key id
--- ARGV[8]..ARGV[10]  limits: requests a minute, tokens a minute, calls at once; "" = unlimited
--- ARGV[11], ARGV[12] budget: "day", "month", "total" or "", and its limit, nano-dollars
--- ARGV[13]           1 = paid from credit, else 0
+-- KEYS[6]            the call's mark, which ends in its id
+-- ARGV[1]            [tokens,bound]: the bound of the cost, nano-dollars; null = unknown, only where nothing is held
+-- ARGV[2]            basis of the record, should the process die
+-- ARGV[3]..ARGV[5]   revision, process (no spaces), key id
+-- ARGV[6]..ARGV[8]   limits: requests a minute, tokens a minute, calls at once; "" = unlimited
+-- ARGV[9], ARGV[10]  budget: "day", "month", "total" or "", and its limit, nano-dollars
+-- ARGV[11]           1 = paid from credit, else 0
 -- RETURNS            {verdict, admitted at ms, level of requests, level of tokens, calls at once, budget left,
 --                    credit left}; levels as in parts/bucket.lua; verdict 0 stale (alone), 1 admitted, 2 to 6
 --                    refused by requests, tokens, concurrency, budget, credit
@@ -19,12 +18,14 @@
 local STALE, ADMITTED, REQUESTS, TOKENS, CONCURRENCY, BUDGET, CREDIT = 0, 1, 2, 3, 4, 5, 6
 local DAY_MS, MONTH_MS = 4 * 86400000, 64 * 86400000
 
-if call('HGET', KEYS[1], 'rev') ~= ARGV[5] then
+if call('HGET', KEYS[1], 'rev') ~= ARGV[3] then
   return {STALE}
 end
 
 local now = now_ms()
-local id, process, limits = ARGV[1], ARGV[6], KEYS[2]
+local id, process, limits = sub(KEYS[6], #'{s00}:mark:' + 1), ARGV[4], KEYS[2]
+local tokens_text, bound_text = match(ARGV[1], '^%[(%d+),(%w+)')
+bound_text = bound_text == 'null' and '-' or bound_text
 
 local calls_field, since_field = 'n:' .. process, 's:' .. process
 local kept = call('HMGET', limits, 'rpm', 'rpm_at', 'rpm_of', 'tpm', 'tpm_at', 'tpm_of', 'open', 'check_at',
@@ -62,36 +63,36 @@ end
 
 local verdict = ADMITTED
 
-local rpm, rpm_level, is_rpm_outdated = tonumber(ARGV[8]), 0, false
+local rpm, rpm_level, is_rpm_outdated = tonumber(ARGV[6]), 0, false
 if rpm == 0 then
   verdict = REQUESTS
 elseif rpm then
-  rpm_level, is_rpm_outdated = level_at(now, ARGV[8], kept[1], kept[2], kept[3])
+  rpm_level, is_rpm_outdated = level_at(now, ARGV[6], kept[1], kept[2], kept[3])
   if rpm_level + UNIT > rpm * UNIT then
     verdict = REQUESTS
   end
 end
 
-local tpm, tpm_level, is_tpm_outdated = tonumber(ARGV[9]), 0, false
-local tokens = ARGV[2] * UNIT
+local tpm, tpm_level, is_tpm_outdated = tonumber(ARGV[7]), 0, false
+local tokens = tokens_text * UNIT
 if tpm == 0 then
   verdict = verdict == ADMITTED and TOKENS or verdict
 elseif tpm then
-  tpm_level, is_tpm_outdated = level_at(now, ARGV[9], kept[4], kept[5], kept[6])
+  tpm_level, is_tpm_outdated = level_at(now, ARGV[7], kept[4], kept[5], kept[6])
   if verdict == ADMITTED and tpm_level + tokens > tpm * UNIT then
     verdict = TOKENS
   end
 end
 
-local concurrency = tonumber(ARGV[10])
+local concurrency = tonumber(ARGV[8])
 if verdict == ADMITTED and concurrency and open >= concurrency then
   verdict = CONCURRENCY
 end
 
-local period, has_credit = ARGV[11], ARGV[13] == '1'
+local period, has_credit = ARGV[9], ARGV[11] == '1'
 local bound, budget_left, credit_left, day, month = 0, 0, 0, nil, nil
 if period ~= '' or has_credit then
-  bound = tonumber(ARGV[3])
+  bound = tonumber(bound_text)
   day = KEYS[3] .. ':' .. sub(hour_of(now), 1, 8)
   month = sub(day, 1, -3)
   local total = call('HMGET', KEYS[3], 'cost_nanousd', 'held', 'granted', 'spent')
@@ -100,7 +101,7 @@ if period ~= '' or has_credit then
     if period ~= 'total' then
       used = call('HMGET', period == 'day' and day or month, 'cost_nanousd', 'held')
     end
-    local unspent = tonumber(ARGV[12]) - (tonumber(used[1]) or 0)
+    local unspent = tonumber(ARGV[10]) - (tonumber(used[1]) or 0)
     budget_left = unspent - (tonumber(used[2]) or 0)
     if verdict == ADMITTED and (unspent <= 0 or bound > budget_left) then
       verdict = BUDGET
@@ -137,15 +138,15 @@ if is_taken then
   if not check_at then
     put(writes, 'check_at', lease)
   end
-  call('HSET', KEYS[4], id, now_text .. ' ' .. process .. ' ' .. since .. ' ' .. ARGV[2] .. ' '
-    .. (bound > 0 and ARGV[3] or '0') .. ' ' .. ARGV[3] .. ' ' .. ARGV[13] .. ' ' .. ARGV[7] .. ' ' .. ARGV[4])
+  call('HSET', KEYS[4], id, now_text .. ' ' .. process .. ' ' .. since .. ' ' .. tokens_text .. ' '
+    .. (bound > 0 and bound_text or '0') .. ' ' .. bound_text .. ' ' .. ARGV[11] .. ' ' .. ARGV[5] .. ' ' .. ARGV[2])
   if bound > 0 then
     budget_left, credit_left = budget_left - bound, credit_left - bound
-    call('HINCRBY', KEYS[3], 'held', ARGV[3])
-    if call('HINCRBY', day, 'held', ARGV[3]) == bound then -- perhaps its first field
+    call('HINCRBY', KEYS[3], 'held', bound_text)
+    if call('HINCRBY', day, 'held', bound_text) == bound then -- perhaps its first field
       call('PEXPIRE', day, DAY_MS)
     end
-    if call('HINCRBY', month, 'held', ARGV[3]) == bound then
+    if call('HINCRBY', month, 'held', bound_text) == bound then
       call('PEXPIRE', month, MONTH_MS)
     end
   end
@@ -154,15 +155,15 @@ end
 if rpm and rpm > 0 and (is_taken or is_rpm_outdated) then
   put(writes, 'rpm', rpm_level)
   put(writes, 'rpm_at', now)
-  if kept[3] ~= ARGV[8] then
-    put(writes, 'rpm_of', ARGV[8])
+  if kept[3] ~= ARGV[6] then
+    put(writes, 'rpm_of', ARGV[6])
   end
 end
 if tpm and tpm > 0 and (is_taken or is_tpm_outdated) then
   put(writes, 'tpm', tpm_level)
   put(writes, 'tpm_at', now)
-  if kept[6] ~= ARGV[9] then
-    put(writes, 'tpm_of', ARGV[9])
+  if kept[6] ~= ARGV[7] then
+    put(writes, 'tpm_of', ARGV[7])
   end
 end
 if #writes > 0 then

@@ -3,29 +3,29 @@
 -- KEYS[2]            its money (key_account); day and month stand at KEYS[2]:yyyymmdd and :yyyymm, same slot
 -- KEYS[3], KEYS[4]   reservations and leases of the shard
 -- KEYS[5]            the shard's ledger; its usage counters have the same tag (usage_of_day, usage_of_hour)
--- KEYS[6]            the call's mark
--- ARGV[1], ARGV[2]   request id, record as JSON
--- ARGV[3]            when it was admitted, ms: the hour, day and month that it counts to
--- ARGV[4]            what it took of the tokens a minute
--- ARGV[5]            counters, in the order of `count` below, with a space between two
--- ARGV[6]            dimensions of the usage counters, joined by U+001F
--- ARGV[7]            state
--- ARGV[8]            the limit of tokens a minute as admitted, "" = unlimited: it took none
--- ARGV[9]            1 = paid from credit, else 0
--- ARGV[10]           1 = the store admitted it, else 0
--- ARGV[11]           1 = only if its reservation is open and the lease over, else 0
+-- KEYS[6]            the call's mark, which ends in its id
+-- ARGV[1]            record as JSON
+-- ARGV[2]            [at,took,...]: when it was admitted, ms: the hour, day and month that it counts to; what it took
+--                    of the tokens a minute; counters, in the order of `count` below
+-- ARGV[3]            dimensions of the usage counters, joined by U+001F
+-- ARGV[4]            state
+-- ARGV[5]            the limit of tokens a minute as admitted, "" = unlimited: it took none
+-- ARGV[6]            1 = paid from credit, else 0
+-- ARGV[7]            1 = the store admitted it, else 0
+-- ARGV[8]            1 = only if its reservation is open and the lease over, else 0
 -- RETURNS            0 absent, 1 stored, 2 duplicate, 3 corrected
--- CLOCK              Redis TIME for leases and buckets; what it counts to is told by ARGV[3]
+-- CLOCK              Redis TIME for leases and buckets; what it counts to is told by ARGV[2]
 -- OWNER              the sweeper trims the ledger, days of usage are kept for ever, all else expires
 local ABSENT, STORED, DUPLICATE, CORRECTED = 0, 1, 2, 3
 local MARK_MS = 86400000
 local DAY_MS, MONTH_MS, HOURLY_MS = 4 * 86400000, 64 * 86400000, 400 * 86400000
 local OF_KEY = {'requests', 'prompt_tokens', 'completion_tokens', 'cost_nanousd'}
-local COUNTERS = '(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)'
+local COUNTERS = '(%d+)%D(%d+)%D(%d+)%D(%d+)%D(%d+)%D(%d+)%D(%d+)%D(%d+)%D(%d+)%D(%d+)' -- ',' or, in marks, ' '
 local FOUR_ABOVE_0 = '^[1-9]%d* [1-9]%d* [1-9]%d* [1-9]%d*$'
 
 local now = now_ms()
-local id, state, limits, account = ARGV[1], ARGV[7], KEYS[1], KEYS[2]
+local id, state, limits, account = sub(KEYS[6], #'{s00}:mark:' + 1), ARGV[4], KEYS[1], KEYS[2]
+local counts_at, took, counters = match(ARGV[2], '^%[(%d+),(%d+),(.+)%]')
 
 -- Add amounts to fields, or take them back (sign '-'). Nothing is ever added to none. Returns whether the hash may
 -- be new.
@@ -103,7 +103,7 @@ local function count(sign, admitted_at, has_credit, counted, dimensions)
 end
 
 local entry, mark = call('HGET', KEYS[3], id), call('GET', KEYS[6])
-if ARGV[11] == '1' and (not entry or tonumber(call('ZSCORE', KEYS[4], id)) > now) then
+if ARGV[8] == '1' and (not entry or tonumber(call('ZSCORE', KEYS[4], id)) > now) then
   return ABSENT
 end
 local known = mark and match(mark, '^%a+')
@@ -113,7 +113,7 @@ if known and (known == 'withdrawn' or RANK[state] <= RANK[known]) then
   call('PEXPIRE', KEYS[6], MARK_MS) -- a write, so that a WAIT behind it waits for the first one too
   return DUPLICATE
 end
-if not known and not entry and ARGV[10] == '1' and now - ARGV[3] >= MARK_MS then
+if not known and not entry and ARGV[7] == '1' and now - counts_at >= MARK_MS then
   return DUPLICATE -- it was settled, at the latest as orphaned, and its mark has expired
 end
 
@@ -138,8 +138,8 @@ local writes, drained_in_ms = {}, nil
 if entry and kept[6] == since then -- else its count was dropped meanwhile
   writes = {'open', kept[4] - 1, 'n:' .. process, kept[5] - 1}
 end
-local more_tokens = known and 0 or ARGV[4] - tokens_held -- a correction comes too late for the minute
-local tpm = ARGV[8] ~= '' and (kept[3] or ARGV[8]) or '0'
+local more_tokens = known and 0 or took - tokens_held -- a correction comes too late for the minute
+local tpm = ARGV[5] ~= '' and (kept[3] or ARGV[5]) or '0'
 if more_tokens ~= 0 and tpm ~= '0' then
   local level = level_at(now, tpm, kept[1], kept[2], kept[3]) + more_tokens * UNIT
   level = min(max(level, 0), MAX_LEVEL)
@@ -163,17 +163,17 @@ if known then
   count('-', at, has_credit, counted, dimensions)
 end
 if known or state ~= 'withdrawn' then
-  count('', ARGV[3], ARGV[9], ARGV[5], ARGV[6])
+  count('', counts_at, ARGV[6], counters, ARGV[3])
   if known then
-    call('XADD', KEYS[5], '*', 't', 'correction', 'r', ARGV[2], 'was', mark)
+    call('XADD', KEYS[5], '*', 't', 'correction', 'r', ARGV[1], 'was', mark)
   else
-    call('XADD', KEYS[5], '*', 't', 'event', 'r', ARGV[2])
+    call('XADD', KEYS[5], '*', 't', 'event', 'r', ARGV[1])
   end
 end
 
-local settled = state .. ' ' .. ARGV[3]
+local settled = state .. ' ' .. counts_at
 if state ~= 'exact' and state ~= 'withdrawn' then -- may still be corrected
-  settled = settled .. ' ' .. ARGV[9] .. '|' .. ARGV[5] .. '|' .. ARGV[6]
+  settled = settled .. ' ' .. ARGV[6] .. '|' .. gsub(counters, ',', ' ') .. '|' .. ARGV[3]
 end
 call('SET', KEYS[6], settled, 'PX', MARK_MS)
 return known and CORRECTED or STORED

@@ -78,10 +78,9 @@ def test_an_admission(asked: Admission) -> None:
         known.leases,
         keys.mark(asked.key_id[:2], asked.request_id),
     ]
+    tokens, bound = min(max(0, asked.tokens), UNLIMITED), min(asked.bound_nanousd or 0, MAX_NANOUSD)
     assert arguments == [
-        asked.request_id.encode(),
-        b"%d" % min(max(0, asked.tokens), UNLIMITED),
-        b"%d" % min(asked.bound_nanousd or 0, MAX_NANOUSD),
+        b"[%d,%d]" % (tokens, bound),
         asked.basis,
         b"%d" % asked.revision,
         asked.process.encode(),
@@ -98,7 +97,7 @@ def test_an_admission(asked: Admission) -> None:
 def test_an_unknown_bound_is_told_as_such_and_holds_no_money() -> None:
     known: dict[str, Any] = {"request_id": "r", "key_id": KEY, "revision": 1, "process": "p", "tokens": 3}
     asked = Admission(**known, bounds=Bounds())
-    assert told(account_wire.admit_command(SCRIPT, asked)[1])[1][2] == b"-"
+    assert told(account_wire.admit_command(SCRIPT, asked)[1])[1][0] == b"[3,null]"
     for paying in ({"budget": Budget(1, "day")}, {"has_credit": True}):
         with pytest.raises(ValueError, match="needs a bound"):
             account_wire.admit_command(SCRIPT, msgspec.structs.replace(asked, **paying))
@@ -137,12 +136,10 @@ def test_a_settlement(settlement: Settlement) -> None:
         keys.mark(settlement.key_id[:2], settlement.request_id),
     ]
     counters = [min(max(0, count), MAX_NANOUSD) for count in msgspec.structs.astuple(settlement.counters)]
+    tokens = min(max(0, settlement.tokens_actual), UNLIMITED)
     assert arguments == [
-        settlement.request_id.encode(),
         settlement.record,
-        b"%d" % settlement.admitted_ms,
-        b"%d" % min(max(0, settlement.tokens_actual), UNLIMITED),
-        " ".join(map(str, counters)).encode(),
+        msgspec.json.encode([settlement.admitted_ms, tokens, *counters]),
         settlement.dimensions.joined().encode(),
         settlement.state.encode(),
         limit(settlement.tpm),
@@ -163,5 +160,21 @@ def test_all_keys_of_a_call_share_the_slot_of_the_first() -> None:
 @given(st.lists(st.integers(-5, 2 * MAX_NANOUSD), min_size=10, max_size=10))
 def test_counts_that_no_script_could_add_are_cut(counts: list[int]) -> None:
     form = SettlementForm(SCRIPT, key_id=KEY, tpm=None, has_credit=False)
-    _, arguments = told(form.packed("r", b"{}", 7, 1, tuple(counts), form.tail("", "exact")))
-    assert list(map(int, arguments[4].split(b" "))) == [min(max(0, each), MAX_NANOUSD) for each in counts]
+    _, arguments = told(form.packed("r", b"{}", (7, 1, *counts), form.tail("", "exact")))
+    added = [min(max(0, each), MAX_NANOUSD) for each in counts]
+    assert msgspec.json.decode(arguments[1]) == [7, 1, *added]
+
+
+@given(st.integers(-5, 2 * UNLIMITED))
+def test_tokens_that_no_limit_has_are_cut(tokens: int) -> None:
+    form = SettlementForm(SCRIPT, key_id=KEY, tpm=None, has_credit=False)
+    _, arguments = told(form.packed("r", b"{}", (7, tokens, *[0] * 10), form.tail("", "exact")))
+    assert msgspec.json.decode(arguments[1])[:2] == [7, min(max(0, tokens), UNLIMITED)]
+
+
+@pytest.mark.parametrize("size", [0, 9, 10, 2047, 2048, 100_000])
+def test_a_record_of_any_size(size: int) -> None:
+    form = SettlementForm(SCRIPT, key_id=KEY, tpm=None, has_credit=False)
+    record = b"r" * size
+    _, arguments = told(form.packed("r", record, (7, 1, *[0] * 10), form.tail("", "exact")))
+    assert arguments[0] == record
