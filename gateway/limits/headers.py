@@ -6,8 +6,12 @@ duration, not the time until the next call may work. That one is `retry-after`.
 
 from __future__ import annotations
 
+import msgspec
+
 from gateway.limits.bucket import UNIT
 from gateway.limits.values import UNLIMITED, Admitted, Refused, Window
+
+_encode = msgspec.json.Encoder().encode  # of numbers, too: half the time of %d
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -36,41 +40,50 @@ class LimitLines:
         rpm, tpm: requests and tokens a minute.
     """
 
-    __slots__ = ("_both_in_ms", "_requests", "_tokens")
+    __slots__ = ("_requests", "_tokens")
 
     def __init__(self, rpm: int | None, tpm: int | None) -> None:
-        self._requests = _Lines(b"requests", rpm)
-        self._tokens = _Lines(b"tokens", tpm)
-        self._both_in_ms = (self._requests.form + self._tokens.form).replace(b"%b", b"%dms")
+        self._requests = None if rpm is None or rpm >= UNLIMITED else _lines_of(b"requests", rpm)
+        self._tokens = None if tpm is None or tpm >= UNLIMITED else _lines_of(b"tokens", tpm)
 
     def after(self, rpm: int, tpm: int) -> bytes:
         """What is left with the buckets at these levels, and when all of it is back, as a `Window` has it."""
         requests, tokens = self._requests, self._tokens
-        if requests.form and tokens.form:  # and both are back in a moment: one form for all
-            requests_ms, tokens_ms = -(-rpm // requests.limit), -(-tpm // tokens.limit)
-            if 0 < requests_ms < MS_PER_SECOND and 0 < tokens_ms < MS_PER_SECOND:
-                requests_left = (requests.full - rpm) // UNIT if rpm < requests.full else 0
-                tokens_left = (tokens.full - tpm) // UNIT if tpm < tokens.full else 0
-                return self._both_in_ms % (requests_left, requests_ms, tokens_left, tokens_ms)
-        return requests.after(rpm) + tokens.after(tpm)
+        if requests is None:
+            return b"" if tokens is None else _after(tokens, tpm)
+        if tokens is None:
+            return _after(requests, rpm)
+        # Nearly all keys have both. The same as `_after` of each, which would take half as long again.
+        before_rpm, before_rpm_back, rpm_full, rpm_limit = requests
+        before_tpm, before_tpm_back, tpm_full, tpm_limit = tokens
+        rpm_back_ms, tpm_back_ms = -(-rpm // rpm_limit), -(-tpm // tpm_limit)
+        return b"".join(
+            (
+                before_rpm,
+                _encode((rpm_full - rpm) // UNIT if rpm < rpm_full else 0),
+                before_rpm_back,
+                _SOON[rpm_back_ms] if rpm_back_ms < MS_PER_SECOND else _duration(rpm_back_ms),
+                before_tpm,
+                _encode((tpm_full - tpm) // UNIT if tpm < tpm_full else 0),
+                before_tpm_back,
+                _SOON[tpm_back_ms] if tpm_back_ms < MS_PER_SECOND else _duration(tpm_back_ms),
+            )
+        )
 
 
-class _Lines:
-    """The same of one limit."""
+_Lines = tuple[bytes, bytes, int, int]
+"""Of one limit: what comes before what is left, what before the time when all is back; full bucket; limit."""
 
-    __slots__ = ("form", "full", "limit")
 
-    def __init__(self, name: bytes, limit: int | None) -> None:
-        self.form = b"" if limit is None or limit >= UNLIMITED else _form(name, limit)
-        self.full = limit * UNIT if limit else 0
-        self.limit = limit or 1  # nothing is ever in the bucket of a limit of 0
+def _lines_of(name: bytes, limit: int) -> _Lines:
+    before_left, before_back = _form(name, limit)
+    return before_left, before_back, limit * UNIT, limit or 1  # nothing is ever in the bucket of a limit of 0
 
-    def after(self, level: int) -> bytes:
-        if not self.form:
-            return b""
-        back_ms = -(-level // self.limit)
-        left = (self.full - level) // UNIT if level < self.full else 0
-        return self.form % (left, go_duration(back_ms).encode())
+
+def _after(lines: _Lines, level: int) -> bytes:
+    before_left, before_back, full, limit = lines
+    left = (full - level) // UNIT if level < full else 0
+    return b"".join((before_left, _encode(left), before_back, _duration(-(-level // limit))))
 
 
 def limit_lines(verdict: Admitted | Refused) -> bytes:
@@ -81,17 +94,23 @@ def limit_lines(verdict: Admitted | Refused) -> bytes:
 def _lines(name: bytes, window: Window | None) -> bytes:
     if window is None:
         return b""
-    return _form(name, window.limit) % (window.remaining, go_duration(window.reset_ms).encode())
+    before_left, before_back = _form(name, window.limit)
+    return before_left + _encode(window.remaining) + before_back + _duration(window.reset_ms)
 
 
-def _form(name: bytes, limit: int) -> bytes:
-    """Without what is left, and when all of it is back."""
-    return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%b\r\n" % (
-        name,
-        limit,
-        name,
-        name,
-    )
+def _form(name: bytes, limit: int) -> tuple[bytes, bytes]:
+    """What comes before what is left, and before the time when all of it is back."""
+    before_left = b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: " % (name, limit, name)
+    return before_left, b"\r\nx-ratelimit-reset-%b: " % name
+
+
+def _duration(ms: int) -> bytes:
+    """A duration and the end of its line."""
+    return go_duration(ms).encode() + b"\r\n"
+
+
+_SOON = [_duration(ms) for ms in range(MS_PER_SECOND)]
+"""Durations below a second, as nearly all are."""
 
 
 def retry_headers(retry_after_ms: int | None) -> Headers:
