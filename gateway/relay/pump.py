@@ -199,21 +199,20 @@ class Pump:
     def data(self, chunk: bytes) -> None:
         """The next bytes of the upstream's body."""
         stream = self._stream
-        if stream.is_flowing and stream.said.repeats(chunk):  # nearly every chunk of nearly every stream
-            out = chunk
-        elif self._end.done():
+        client = self._client
+        if client is not None and stream.is_flowing and stream.said.repeats(chunk):
+            client.write(chunk)  # nearly every chunk of nearly every stream
+            self._last_sent_at = self._source.last_byte_at
             return
-        else:
-            out = stream.feed(chunk)
+        if self._end.done():
+            return
+        out = stream.feed(chunk)
         if out:
-            client = self._client
             if client is not None:
                 client.write(out)
                 self._last_sent_at = self._source.last_byte_at
             else:
                 self._hold(out)
-        if stream.is_flowing:
-            return
         if stream.broken is not None:
             self._break(stream.broken)
         elif stream.is_done:
