@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 import msgspec
 
@@ -11,7 +11,16 @@ from gateway.accounting.terms import Terms
 from gateway.domain.call import Call
 from gateway.domain.facts import Facts, Tried, in_ms
 from gateway.domain.usage import Usage
-from gateway.metering.record import AttemptRecord, LedgerRecord, State, UsageSource, total_cost
+from gateway.limits.values import Settlement
+from gateway.metering.record import (
+    AttemptRecord,
+    LedgerRecord,
+    State,
+    UsageSource,
+    WrittenRecord,
+    encoded,
+    total_cost,
+)
 from gateway.metering.tokenizer import count_prompt, count_text
 from gateway.pricing.book import PriceBook
 from gateway.pricing.cost import cost
@@ -48,8 +57,40 @@ def _count(call: Call, model: str, text: str) -> Usage:
     return Usage(count_prompt(call.fields, model), count_text(text, model) if text else 0)
 
 
-def record_of(facts: Facts, spent: Spent, terms: Terms, admitted_ms: int, now: float) -> LedgerRecord:
-    """The ledger record of a call. Its cost is the sum of its attempts; what is unknown is None."""
+class Bill(msgspec.Struct, frozen=True):
+    """What a call that has ended is settled by: its one ledger record, and what that adds to the counters.
+
+    Args:
+        figures, tail: as `SettlementForm.packed` takes them.
+    """
+
+    request_id: str
+    state: State
+    record: WrittenRecord
+    figures: tuple[int, ...]
+    tail: bytes
+    terms: Terms
+
+    def send(self, timeout_s: float) -> Awaitable[int]:
+        """Send it to the store: the reply of `settle.lua`. Raises `StoreError`, also at once."""
+        terms = self.terms
+        packed = terms.settlement.packed(self.request_id, encoded(self.record), self.figures, self.tail)
+        return terms.settle(packed, timeout_s)
+
+    def settlement(self, *, was_reserved: bool = True) -> Settlement:
+        """The same as a value of its own. `was_reserved` is False for a call admitted without the store."""
+        terms, record = self.terms, LedgerRecord.decode(encoded(self.record))
+        return record.settlement(
+            admitted_ms=self.figures[0],
+            tokens_actual=record.tokens,
+            tpm=terms.bounds.tpm,
+            has_credit=terms.principal.has_credit,
+            was_reserved=was_reserved,
+        )
+
+
+def bill_of(facts: Facts, spent: Spent, terms: Terms, admitted_ms: int, now: float) -> Bill:
+    """The bill of a call. Its cost is the sum of its attempts; what is unknown is None."""
     usage, state, source = spent
     tried, prices = facts.tried, terms.snapshot.prices
     attempts: tuple[AttemptRecord, ...]
@@ -59,32 +100,50 @@ def record_of(facts: Facts, spent: Spent, terms: Terms, admitted_ms: int, now: f
     else:
         attempts = _attempts(facts, usage, state, prices)
         cost_nanousd = total_cost(attempts)
-    used = usage or _NO_USAGE
-    first_token_at, started_at = facts.first_token_at, facts.started_at
-    return msgspec.structs.replace(
-        terms.record,
-        request_id=facts.request_id,
-        ts=admitted_ms / 1000,
-        model=facts.model,
-        upstream=facts.upstream,
-        upstream_request_id=facts.upstream_request_id,
-        state=state,
-        cache=facts.cache,
-        fallback=facts.fallback,
-        attempts=attempts,
-        prompt_tokens=used.prompt_tokens,
-        cached_tokens=used.cached_tokens,
-        cache_write_tokens=used.cache_write_tokens,
-        completion_tokens=used.completion_tokens,
-        reasoning_tokens=used.reasoning_tokens,
-        service_tier=facts.service_tier,
-        cost_nanousd=cost_nanousd,
-        saved_nanousd=facts.saved_nanousd,
-        usage_source=source,
-        error_type=facts.error_type,
-        ttft_ms=None if first_token_at is None else in_ms(first_token_at - started_at),
-        duration_ms=in_ms(now - started_at),
+    used = _NO_USAGE if usage is None else usage
+    prompt, completion, cached, reasoning = (
+        used.prompt_tokens,
+        used.completion_tokens,
+        used.cached_tokens,
+        used.reasoning_tokens,
     )
+    kind = (facts.model, facts.upstream, state, source, facts.cache, facts.fallback, facts.error_type)
+    alike, request_id, saved_nanousd = terms.alike(kind), facts.request_id, facts.saved_nanousd
+    first_token_at, started_at = facts.first_token_at, facts.started_at
+    record = WrittenRecord(  # by the order of its fields: names would cost as much again
+        request_id,
+        admitted_ms / 1000,
+        alike.key,
+        facts.upstream_request_id,
+        alike.route,
+        attempts,
+        prompt,
+        cached,
+        used.cache_write_tokens,
+        completion,
+        reasoning,
+        facts.service_tier,
+        cost_nanousd,
+        saved_nanousd,
+        alike.price_version,
+        None if first_token_at is None else in_ms(first_token_at - started_at),
+        in_ms(now - started_at),
+    )
+    figures = (  # then the counters, in the order of `Counters`
+        admitted_ms,
+        prompt + completion,
+        1,
+        alike.errors,
+        alike.hits,
+        prompt,
+        cached,
+        completion,
+        reasoning,
+        cost_nanousd or 0,
+        saved_nanousd,
+        1 if cost_nanousd is None else 0,
+    )
+    return Bill(request_id, state, record, figures, alike.tail, terms)
 
 
 def _attempts(

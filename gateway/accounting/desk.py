@@ -9,6 +9,7 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.accounting.bill import Bill
 from gateway.accounting.hold import NO_SIZE, FreeHold, Hold
 from gateway.accounting.quote import payable
 from gateway.accounting.terms import KeptTerms
@@ -25,7 +26,6 @@ from gateway.limits.values import Admission, Admitted, Refused, Verdict
 from gateway.metering.charge import charge_of
 from gateway.metering.meter import Meter
 from gateway.metering.provisions import Provisions
-from gateway.metering.record import LedgerRecord
 from gateway.metering.tokenizer import count_prompt
 from gateway.snapshot import Snapshot
 from gateway.store.account_wire import ADMITTED, verdict
@@ -218,9 +218,9 @@ class AccountDesk:
             raise
         return hold
 
-    async def end_uncounted(self, hold: Hold, record: LedgerRecord) -> None:
+    async def end_uncounted(self, bill: Bill) -> None:
         """Settle a call that was admitted while the store was away; bounded in time, never raises."""
-        settlement = hold.settlement(record)
+        settlement = bill.settlement(was_reserved=False)
         self._local.settle(settlement.request_id, settlement.tokens_actual)
         if await self._meter.settle(settlement) not in ("unsaved", "lost"):
             self._provisions.settled(settlement.request_id)

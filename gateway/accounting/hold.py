@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from gateway.accounting.bill import FREE, NOTHING, Spent, estimate, record_of
+from gateway.accounting.bill import FREE, NOTHING, Bill, Spent, bill_of, estimate
 from gateway.accounting.quote import most_expensive, most_prompt_tokens, payable
 from gateway.accounting.terms import Terms
 from gateway.attempts.served import Held
@@ -20,8 +20,7 @@ from gateway.domain.principal import Principal
 from gateway.domain.settable import settable
 from gateway.domain.usage import Usage
 from gateway.limits.estimate import Size
-from gateway.limits.values import COMPLETION, PROMPT, Admission, Settlement
-from gateway.metering.record import LedgerRecord, encoded
+from gateway.limits.values import Admission
 
 Ending = Coroutine[Any, Any, object]
 """To be awaited; what it returns is for nobody."""
@@ -39,11 +38,11 @@ class Desk(Protocol):
     async def admit(self, hold: Hold) -> Hold:
         """The hold, once its call is admitted. Raises where it is not."""
 
-    def end(self, hold: Hold, record: LedgerRecord) -> Ending:
-        """Settle it by this record, in the store or on disk; bounded in time, never raises."""
+    def end(self, bill: Bill) -> Ending:
+        """Settle a call by its bill, in the store or on disk; bounded in time, never raises."""
 
-    def end_uncounted(self, hold: Hold, record: LedgerRecord) -> Ending:
-        """The same where it was admitted without the store."""
+    def end_uncounted(self, bill: Bill) -> Ending:
+        """The same of one that was admitted without the store."""
 
     async def withdraw(self, hold: Hold) -> None:
         """Give back what a call holds, and keep no record; bounded in time, never raises."""
@@ -53,9 +52,9 @@ class Desk(Protocol):
 class Hold(msgspec.Struct, eq=False):
     """What a call asks and holds of its key's limits and money, while the block of `async with` runs.
 
-    Every exit settles it. It is the one value of a call from admission to ledger: an `Admission` or a
-    `Settlement` is made of it only where the store does not take it at once. Where settling takes one await
-    there is no coroutine of its own: each would be resumed with what it awaits, in every call.
+    Every exit settles it. An `Admission` is made of it, and a `Settlement` of its `Bill`, only where the
+    store does not take it at once. Where settling takes one await there is no coroutine of its own: each
+    would be resumed with what it awaits, in every call.
 
     Args:
         size: what the body says of its size.
@@ -175,30 +174,9 @@ class Hold(msgspec.Struct, eq=False):
             return _nothing()
         self.is_settled = True
         facts, desk = self.facts, self.desk
-        record = record_of(facts, spent, self.terms, self.admitted_ms, desk.clock())
-        facts.cost_nanousd = record.cost_nanousd
-        return desk.end(self, record) if self.was_reserved else desk.end_uncounted(self, record)
-
-    # -- what the meter asks of a call that has ended
-
-    def send(self, record: LedgerRecord, timeout_s: float) -> Awaitable[int]:
-        """Send its settlement to the store: the reply of `settle.lua`. Raises `StoreError`, also at once."""
-        terms, counts = self.terms, record.counts()
-        tokens = counts[PROMPT] + counts[COMPLETION]  # `tokens` of the record
-        figures = (self.admitted_ms, tokens, *counts)
-        packed = terms.settlement.packed(record.request_id, encoded(record), figures, terms.tail(record))
-        return terms.settle(packed, timeout_s)
-
-    def settlement(self, record: LedgerRecord) -> Settlement:
-        """The same as a value of its own."""
-        terms = self.terms
-        return record.settlement(
-            admitted_ms=self.admitted_ms,
-            tokens_actual=record.tokens,
-            tpm=terms.bounds.tpm,
-            has_credit=terms.principal.has_credit,
-            was_reserved=self.was_reserved,
-        )
+        bill = bill_of(facts, spent, self.terms, self.admitted_ms, desk.clock())
+        facts.cost_nanousd = bill.record.cost_nanousd
+        return desk.end(bill) if self.was_reserved else desk.end_uncounted(bill)
 
 
 class FreeHold(Hold, eq=False):

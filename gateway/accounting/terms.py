@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import msgspec
+
 from gateway.accounting.quote import cap_of, longest_answer
 from gateway.attempts.served import Held
 from gateway.domain.call import Call
@@ -11,7 +13,7 @@ from gateway.domain.plan import Target
 from gateway.domain.principal import Principal
 from gateway.limits.headers import LimitLines
 from gateway.limits.values import Admission, Bounds, Budget
-from gateway.metering.record import Basis, LedgerRecord, State
+from gateway.metering.record import Basis, LedgerRecord, State, UsageSource, shared_parts
 from gateway.snapshot import Snapshot
 from gateway.store.accounts import AccountStore
 
@@ -19,7 +21,27 @@ KEPT = 4096
 """Whoever is in use by more keys and targets makes some anew: that costs little, and to forget many at once
 would hold up the others."""
 
-_TAILS_KEPT = 64  # of one alias; cached answers may be of models that it once had
+_ALIKE_KEPT = 64  # of one alias; cached answers may be of models that it once had
+
+Kind = tuple[str | None, str | None, State, UsageSource, str | None, str | None, str | None]
+"""Model, upstream, state, source of the usage, cache, fallback and type of error, as in `LedgerRecord`."""
+
+
+class Alike(msgspec.Struct, frozen=True):
+    """What the settlements of calls on the same terms have in common that were of one kind in the end.
+
+    Args:
+        key, route, price_version: of their `WrittenRecord`.
+        errors, hits: what each counts for.
+        tail: the end of the settlement: what its usage is counted by, and its state.
+    """
+
+    key: msgspec.Raw
+    route: msgspec.Raw
+    price_version: msgspec.Raw
+    errors: int
+    hits: int
+    tail: bytes
 
 
 class Terms:
@@ -36,13 +58,13 @@ class Terms:
         longest_answer: the most tokens of one answer; None where that is not known of all who may serve.
         asked: what is asked of the limits, but for what is in the body.
         admission, ask: the form of that, and the way it goes to the store.
-        record: what the ledger will say, but for what happens.
         settlement, settle: as for admissions.
         limit_lines: what callers are told of their limits.
     """
 
     __slots__ = (
-        "_tails",
+        "_alike",
+        "_record",
         "admission",
         "ask",
         "asked",
@@ -53,7 +75,6 @@ class Terms:
         "longest_answer",
         "pays",
         "principal",
-        "record",
         "settle",
         "settlement",
         "snapshot",
@@ -89,7 +110,7 @@ class Terms:
             basis=_basis_of(call, target, principal, snapshot),
         )
         self.admission, self.ask = accounts.admitting(self.asked)
-        self.record = LedgerRecord(
+        self._record = LedgerRecord(
             request_id="",
             ts=0.0,
             key=principal.key_id,
@@ -105,18 +126,35 @@ class Terms:
             principal.key_id, tpm=self.bounds.tpm, has_credit=principal.has_credit
         )
         self.limit_lines = LimitLines(self.bounds.rpm, self.bounds.tpm)
-        self._tails: dict[tuple[str | None, str | None, State], bytes] = {}
+        self._alike: dict[Kind, Alike] = {}
 
-    def tail(self, record: LedgerRecord) -> bytes:
-        """The end of the settlement of such a record: what its usage is counted by, and its state."""
-        kind = (record.model, record.upstream, record.state)
-        tail = self._tails.get(kind)
-        if tail is None:
-            if len(self._tails) >= _TAILS_KEPT:
-                self._tails.clear()
-            dimensions = record.dimensions.joined()
-            tail = self._tails[kind] = self.settlement.tail(dimensions, record.state)
-        return tail
+    def alike(self, kind: Kind) -> Alike:
+        """What settlements of this kind have in common."""
+        alike = self._alike.get(kind)
+        return self._meet(kind) if alike is None else alike
+
+    def _meet(self, kind: Kind) -> Alike:
+        model, upstream, state, source, cache, fallback, error_type = kind
+        record = msgspec.structs.replace(
+            self._record,
+            model=model,
+            upstream=upstream,
+            state=state,
+            usage_source=source,
+            cache=cache,
+            fallback=fallback,
+            error_type=error_type,
+        )
+        if len(self._alike) >= _ALIKE_KEPT:
+            self._alike.clear()
+        counters = record.counters()
+        alike = self._alike[kind] = Alike(
+            *shared_parts(record),
+            counters.errors,
+            counters.cache_hits,
+            self.settlement.tail(record.dimensions.joined(), state),
+        )
+        return alike
 
 
 def _budget(principal: Principal) -> Budget | None:

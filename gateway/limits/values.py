@@ -173,8 +173,6 @@ class Counters(msgspec.Struct, frozen=True):
 METRICS = Counters.__struct_fields__
 """The names of the counters, in the order in which they are stored."""
 
-PROMPT, COMPLETION = METRICS.index("prompt_tokens"), METRICS.index("completion_tokens")
-
 
 class Dimensions(msgspec.Struct, frozen=True, cache_hash=True):
     """What usage is counted by; "" where it is not known."""

@@ -30,7 +30,7 @@ from gateway.limits.values import (
 )
 from gateway.metering.entry import encode_entry
 from gateway.metering.journal import Journal, JournalFull
-from gateway.metering.record import LedgerRecord
+from gateway.metering.record import State
 from gateway.metering.rejected import Rejected
 from gateway.metering.renewal import EVERY_S, Renewals, Renewing
 from gateway.metering.replay import BATCH, Replayer, Settling, passes
@@ -54,10 +54,18 @@ class Accounts(Settling, Renewing, Protocol):
 class Ended(Protocol):
     """A call that the store has admitted, and that has ended."""
 
-    def send(self, record: LedgerRecord, timeout_s: float) -> Awaitable[int]:
+    @property
+    def request_id(self) -> str:
+        """Of the call."""
+
+    @property
+    def state(self) -> State:
+        """Of its record."""
+
+    def send(self, timeout_s: float) -> Awaitable[int]:
         """Send its settlement; the reply is the number of a `SettlementResult`. Raises `StoreError`."""
 
-    def settlement(self, record: LedgerRecord) -> Settlement:
+    def settlement(self) -> Settlement:
         """The same as a value, to be kept."""
 
 
@@ -127,17 +135,17 @@ class Meter:
             asyncio.create_task(self._keep_replaying()),
         ]
 
-    async def end(self, call: Ended, record: LedgerRecord) -> Fate:
-        """Settle a call that the store has admitted, by the record of it. Like `settle`."""
-        self._open.pop(record.request_id, None)
-        self._on_settled(record.state)
+    async def end(self, call: Ended) -> Fate:
+        """Settle a call that the store has admitted. Like `settle`."""
+        self._open.pop(call.request_id, None)
+        self._on_settled(call.state)
         try:
-            return SETTLEMENT_RESULTS[await call.send(record, self._settle_timeout_s)]
+            return SETTLEMENT_RESULTS[await call.send(self._settle_timeout_s)]
         except asyncio.CancelledError:
-            self._in_background(self._keep(call.settlement(record)))
+            self._in_background(self._keep(call.settlement()))
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, the settlement must be kept
-            settlement = call.settlement(record)
+            settlement = call.settlement()
             if is_unknown_script(error):
                 return await self._send(settlement)
             return await self._keep_or_reject(settlement, error)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Literal
 
 import msgspec
+from msgspec import Raw
 
 from gateway.limits.values import Counters, Dimensions, OpenReservation, Settlement
 
@@ -23,7 +25,7 @@ UsageSource = Literal["upstream", "tokenizer", "reservation", "none"]
 """Where the token counts come from; "reservation" where there are none, only the cost that was reserved."""
 
 
-class AttemptRecord(msgspec.Struct, frozen=True):
+class AttemptRecord(msgspec.Struct, frozen=True, gc=False):
     """One call of an upstream. `outcome` is "committed" or a class of failure; `None` means unknown.
 
     An attempt that cannot have cost anything is "released", with zeros.
@@ -98,10 +100,10 @@ class LedgerRecord(msgspec.Struct, frozen=True, kw_only=True):
         """What its usage is counted by."""
         return _dimensions(self.key, self.alias, self.model, self.upstream, self.release, self.team)
 
-    def counts(self) -> tuple[int, ...]:
-        """What it adds to the usage of its day and hour, as `Counters`: what is not known adds nothing."""
+    def counters(self) -> Counters:
+        """What it adds to the usage of its day and hour: what is not known adds nothing."""
         cost = self.cost_nanousd
-        return (
+        return Counters(
             1,
             0 if self.error_type is None else 1,
             1 if self.cache in _HITS else 0,
@@ -113,10 +115,6 @@ class LedgerRecord(msgspec.Struct, frozen=True, kw_only=True):
             self.saved_nanousd,
             1 if cost is None else 0,
         )
-
-    def counters(self) -> Counters:
-        """The same by name."""
-        return Counters(*self.counts())
 
     @property
     def tokens(self) -> int:
@@ -148,6 +146,40 @@ class LedgerRecord(msgspec.Struct, frozen=True, kw_only=True):
             was_reserved=was_reserved,
             only_if_reserved=only_if_reserved,
         )
+
+
+class WrittenRecord(msgspec.Struct, gc=False):
+    """A ledger record that is only to be written: what it has in common with many is JSON already.
+
+    It has the fields of `LedgerRecord` in their order and encodes to the same bytes, but `key`, `route` and
+    `price_version` bring along the fields behind them, as `shared_parts` has them.
+    """
+
+    request_id: str
+    ts: float
+    key: Raw
+    upstream_request_id: str | None
+    route: Raw
+    attempts: tuple[AttemptRecord, ...]
+    prompt_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
+    completion_tokens: int
+    reasoning_tokens: int
+    service_tier: str | None
+    cost_nanousd: int | None
+    saved_nanousd: int
+    price_version: Raw
+    ttft_ms: float | None
+    duration_ms: float
+
+
+def shared_parts(record: LedgerRecord) -> tuple[Raw, Raw, Raw]:
+    """`key`, `route` and `price_version` of a `WrittenRecord` that says what this one says there."""
+    found = _SHARED.search(encoded(record))
+    assert found is not None  # noqa: S101  # every record has all fields
+    key, route, price_version = found.groups()
+    return Raw(key), Raw(route), Raw(price_version)
 
 
 class Basis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -225,5 +257,10 @@ _HITS = frozenset({"hit", "shared"})
 encoded = msgspec.json.Encoder().encode
 """What `encode` of a record or a basis returns, a call of Python earlier."""
 
+_SHARED = (
+    re.compile(  # within a text a quotation mark has a backslash before it, so the names stand only here
+        rb'"key":(.*),"upstream_request_id":.*,"route":(.*),"attempts":.*,"price_version":(.*),"ttft_ms":'
+    )
+)
 _RECORDS = msgspec.json.Decoder(LedgerRecord)
 _BASES = msgspec.json.Decoder(Basis)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.accounting.bill import Bill
 from gateway.accounting.hold import NO_SIZE, FreeHold, Hold
 from gateway.accounting.terms import KeptTerms
 from gateway.domain.call import CHAT, Call
@@ -63,7 +64,7 @@ class Desk:
     """Writes down what is settled."""
 
     def __init__(self) -> None:
-        self.settled: list[LedgerRecord] = []
+        self.settled: list[Bill] = []
 
     def clock(self) -> float:
         return 12.5
@@ -74,11 +75,11 @@ class Desk:
     async def admit(self, hold: Hold) -> Hold:
         return hold
 
-    async def end(self, hold: Hold, record: LedgerRecord) -> None:  # noqa: ARG002  # as a desk's
-        self.settled.append(record)
+    async def end(self, bill: Bill) -> None:
+        self.settled.append(bill)
 
-    async def end_uncounted(self, hold: Hold, record: LedgerRecord) -> None:
-        raise AssertionError(hold, record)
+    async def end_uncounted(self, bill: Bill) -> None:
+        raise AssertionError(bill)
 
     async def withdraw(self, hold: Hold) -> None:
         raise AssertionError(hold)
@@ -91,7 +92,11 @@ def snapshot() -> Snapshot:
 
 
 NOW = snapshot()
-names = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+names = (
+    st.none()
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+    | st.sampled_from(['"', "\\", '"key":', ',"route":', '\\","route":"', "\n"])
+)
 limits = st.none() | st.integers(0, 10**9 + 1)
 principals = st.builds(
     Principal,
@@ -165,6 +170,7 @@ def test_an_admission(principal: Principal, body: dict[str, bytes], is_free: boo
             "service_tier": st.none() | st.just("flex"),
             "error_type": st.none() | st.just("stream_truncated"),
             "cache": st.sampled_from([None, "miss", "hit", "shared"]),
+            "fallback": st.sampled_from([None, "none", "timeout"]),
             "saved_nanousd": st.integers(0, 10**12),
             "stream": st.booleans(),
             "first_token_at": st.none() | st.floats(1.25, 12.5),
@@ -185,14 +191,34 @@ def test_a_settlement(
     hold.admitted_ms = admitted_ms
 
     finish(hold.settle(usage, None))
-    (record,) = desk.settled
-    finish(hold.send(record, 0.25))
+    (bill,) = desk.settled
+    finish(bill.send(0.25))
 
-    whole = hold.settlement(record)
+    whole = bill.settlement()
+    record = LedgerRecord.decode(whole.record)
     key, packed = account_wire.settle_command(SCRIPTS.settle, whole)
     assert book.sent == [(SCRIPTS.settle, key, packed, 0.25)]
     assert (whole.key_id, whole.admitted_ms, whole.state) == (principal.key_id, admitted_ms, "exact")
-    assert LedgerRecord.decode(whole.record) == record
+    assert whole.counters == record.counters()
+    assert msgspec.json.encode(bill.record) == record.encode()  # byte for byte
+    happened = (record.model, record.upstream, record.upstream_request_id, record.cache, record.fallback)
+    assert happened == (
+        facts.model,
+        facts.upstream,
+        facts.upstream_request_id,
+        facts.cache,
+        facts.fallback,
+    )
+    assert (record.service_tier, record.error_type) == (facts.service_tier, facts.error_type)
+    assert (record.state, record.usage_source, record.price_version) == ("exact", "upstream", BOOK.version)
+    counted = (record.prompt_tokens, record.cached_tokens, record.cache_write_tokens)
+    assert counted == (usage.prompt_tokens, usage.cached_tokens, usage.cache_write_tokens)
+    written = (record.completion_tokens, record.reasoning_tokens)
+    assert written == (usage.completion_tokens, usage.reasoning_tokens)
+    assert (record.ts, record.request_id) == (admitted_ms / 1000, "req_1")
+    assert record.saved_nanousd == facts.saved_nanousd
+    assert (record.ttft_ms is None) is (facts.first_token_at is None)
+    assert record.duration_ms == 11_250
     told = (record.alias, record.release, record.route, record.stream, record.team, record.key)
     asked = (facts.alias, facts.release, facts.route, facts.stream, principal.team, principal.key_id)
     assert told == asked

@@ -15,7 +15,6 @@ from gateway.metering.entry import decode_entry, request_id_of
 from gateway.metering.journal import Journal
 from gateway.metering.journal_file import payloads_in
 from gateway.metering.meter import Meter
-from gateway.metering.record import LedgerRecord
 from gateway.metering.rejected import Rejected
 from gateway.store.errors import StoreAway, StoreReplyError
 from tests.support.polling import until
@@ -174,11 +173,13 @@ async def test_open_requests_are_renewed_until_they_are_settled(bench):
 class Call:
     """One that has ended; its settlement is answered as it is told."""
 
+    request_id, state = "req_1", "exact"
+
     def __init__(self, answers: int | Exception | None) -> None:
         self.answers = answers
         self.asked: list[float] = []
 
-    async def send(self, record: LedgerRecord, timeout_s: float) -> int:  # noqa: ARG002  # as a call's
+    async def send(self, timeout_s: float) -> int:
         self.asked.append(timeout_s)
         await asyncio.sleep(0)
         if self.answers is None:
@@ -187,20 +188,20 @@ class Call:
             raise self.answers
         return self.answers or 0
 
-    def settlement(self, record: LedgerRecord) -> Settlement:
-        return record.settlement(admitted_ms=1795424002123, tokens_actual=21, tpm=1000)
+    def settlement(self) -> Settlement:
+        return record().settlement(admitted_ms=1795424002123, tokens_actual=21, tpm=1000)
 
 
 async def test_a_call_that_has_ended_needs_no_more_than_its_answer(bench):
     bench.meter.opened("req_1", KEY)
     call = Call(SETTLEMENT_RESULTS.index("stored"))
-    assert await bench.meter.end(call, record()) == "stored"
+    assert await bench.meter.end(call) == "stored"
     assert (call.asked, bench.settled, bench.accounts.asked) == ([0.25], ["exact"], 0)
     await until(lambda: "req_1" not in bench.accounts.renewed)
 
 
 async def test_a_store_that_lost_its_scripts_is_asked_as_a_whole(bench):
-    assert await bench.meter.end(Call(StoreReplyError("NOSCRIPT No matching script")), record()) == "stored"
+    assert await bench.meter.end(Call(StoreReplyError("NOSCRIPT No matching script"))) == "stored"
     assert (bench.accounts.settled, bench.settled, bench.errors) == ([settlement()], ["exact"], [])
 
 
@@ -209,14 +210,14 @@ async def test_a_store_that_lost_its_scripts_is_asked_as_a_whole(bench):
 )
 async def test_a_call_that_the_store_does_not_take_is_kept_like_any_settlement(bench, error, fate):
     bench.accounts.is_away = True
-    assert await bench.meter.end(Call(error), record()) == fate
+    assert await bench.meter.end(Call(error)) == fate
     assert bench.on_disk(".journal" if fate == "journaled" else ".rejected") == ["req_1"]
     assert (bench.errors[0], bench.settled) == ("settle", ["exact"])
 
 
 async def test_a_call_that_is_cancelled_while_it_ends_is_settled_all_the_same(bench):
     call = Call(None)
-    task = asyncio.create_task(bench.meter.end(call, record()))
+    task = asyncio.create_task(bench.meter.end(call))
     await until(lambda: call.asked)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
