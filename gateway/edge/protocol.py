@@ -20,6 +20,7 @@ from urllib.parse import unquote
 import httptools
 from httptools.parser.url_parser import URL
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -132,8 +133,15 @@ class GatewayProtocol(HttpToolsProtocol):
     # -- the connection's life
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """A client connected; its first head must come in time."""
-        super().connection_made(transport)
+        """A client connected; its first head must come in time.
+
+        uvicorn's own way asks the system for both addresses, by way of a socket that it makes for that.
+        """
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        peer = transport.get_extra_info("peername")  # of a unix socket it is no tuple
+        self.client = peer[:2] if isinstance(peer, tuple) else None
         surplus = len(self.connections) - self._bounds.max_connections
         if surplus > 0:
             self.is_spare = True

@@ -18,15 +18,13 @@ _CLAIMED_TWICE = "a response's body is delivered once"
 HELD_BYTES = 65536  # body kept for a response that nobody reads yet; then the socket is left alone
 
 
-class _Needles(dict[bytes, bytes]):
-    """What a field is found by in a head. The names are those that the gateway ever asks for."""
-
-    def __missing__(self, name: bytes) -> bytes:
-        needle = self[name] = b"\r\n%b:" % name
-        return needle
+def _needle(name: bytes) -> bytes:
+    """What a field is found by in a head. Kept, as the names are those that the gateway ever asks for."""
+    needle = _NEEDLES[name] = b"\r\n%b:" % name
+    return needle
 
 
-_NEEDLES = _Needles()
+_NEEDLES: dict[bytes, bytes] = {}
 
 
 class Wire(Protocol):
@@ -84,7 +82,7 @@ class Http1Response(msgspec.Struct, eq=False):
 
     def header(self, name: bytes) -> bytes | None:
         """The first header of this lower-case name."""
-        needle = _NEEDLES[name]
+        needle = _NEEDLES.get(name) or _needle(name)
         found = self._lowered.find(needle)
         if found < 0:
             return None
