@@ -21,7 +21,7 @@ KEPT = 4096
 """Whoever is in use by more keys and targets makes some anew: that costs little, and to forget many at once
 would hold up the others."""
 
-_ALIKE_KEPT = 64  # of one alias; cached answers may be of models that it once had
+_ALIKE_KEPT = 16  # of one alias: nearly all end in one or two ways
 
 Kind = tuple[str | None, str | None, State, UsageSource, str | None, str | None, str | None]
 """Model, upstream, state, source of the usage, cache, fallback and type of error, as in `LedgerRecord`."""

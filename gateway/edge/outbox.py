@@ -37,9 +37,8 @@ class Outbox:
         senders, self._senders = iter(self._senders), []
         try:
             for sender in senders:
-                unsent = sender.unsent
+                unsent, sender.unsent = sender.unsent, b""
                 if unsent and not sender.disconnected:
-                    sender.unsent = b""
                     sender.transport.write(unsent)
         finally:
             for sender in senders:  # whatever became of one, the others are sent

@@ -148,7 +148,7 @@ class SettlementForm:
 def addable(figures: tuple[int, ...]) -> tuple[int, ...]:
     """Figures that a script can add: an upstream may report anything, and half a settlement must not fail."""
     admitted_ms, tokens, *counts = figures
-    return admitted_ms, _within(tokens, UNLIMITED), *(_within(count, MAX_NANOUSD) for count in counts)
+    return max(0, admitted_ms), _within(tokens, UNLIMITED), *(_within(count, MAX_NANOUSD) for count in counts)
 
 
 def _within(count: int, most: int) -> int:

@@ -107,7 +107,7 @@ class AccessLog:
         try:
             self._append(own, pending, -1)
         except UnicodeEncodeError:
-            pending[begin:] = self._shown(own)
+            pending[begin:] = self._shown(own)  # in place of what was written before it failed
         pending[-1] = _COMMA  # in place of the end of an object
         pending.extend(shared)
 
