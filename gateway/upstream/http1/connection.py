@@ -103,7 +103,7 @@ class Connection(asyncio.BufferedProtocol):
         "used_at",
     )
 
-    get_buffer = _Room({_SUGGESTED_BYTES: BUFFER}).__getitem__  # type: ignore[assignment]  # a plain look-up
+    get_buffer = _Room({_SUGGESTED_BYTES: BUFFER}).__getitem__  # type: ignore[assignment]  # a look-up in place of a frame
 
     def __init__(self, loop: asyncio.AbstractEventLoop, home: Home, peer: str) -> None:
         self._now = loop.time

@@ -28,7 +28,7 @@ def test_a_field_is_set_and_read_back() -> None:
 
 def test_a_name_that_is_no_field_is_refused() -> None:
     with pytest.raises(AttributeError):
-        Facts("req_1", 0.0).alais = "support"  # type: ignore[attr-defined]
+        Facts("req_1", 0.0).alais = "support"  # type: ignore[attr-defined]  # the mistake is the point
 
 
 def test_replacing_and_encoding_know_what_was_set() -> None:
